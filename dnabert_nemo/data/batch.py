@@ -1,0 +1,77 @@
+"""What the model eats: packed rows of segments, and an optimizer step of them; `masked_kmers` builds them.
+
+Shapes: T tokens of a micro-batch (its rows end to end), S segments, M masked tokens, J hidden bases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Some rows of one step, end to end; a row's padded tail is made of segments too.
+
+    Attention never crosses a segment. A hidden base is one that no visible token shows; it is to be predicted
+    from the middle token that covers it (`kmer.masking.hidden_bases`).
+    """
+
+    ids: Tensor  # int64 [T]: token ids, some of them masked
+    positions: Tensor  # int64 [T]: 0, 1, ... in each segment
+    segment_lengths: tuple[int, ...]  # [S], sums to T, in order
+    masked_at: Tensor  # int64 [M]: where in T a token is to be predicted, ascending
+    labels: Tensor  # int64 [M]: its true id
+    hidden_token: Tensor  # int64 [J]: which of the M predictions covers the hidden base in its middle
+    hidden_offset: Tensor  # int64 [J]: the base's place in that k-mer, 0..k-1
+    hidden_base: Tensor  # int64 [J]: its code, 0..3 in A, T, C, G
+    num_tokens: int  # without padding, with CLS and SEP
+    num_samples: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MicroBatch:
+        """Copy every tensor to a device."""
+        return self._each_tensor(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> MicroBatch:
+        """Copy every tensor to pinned memory."""
+        return self._each_tensor(Tensor.pin_memory)
+
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker hands its tensors over by value, as bytes in the pipe. torch's way, shared memory, holds a
+        # file descriptor per tensor, seven a micro-batch, and lives in /dev/shm, often 64 MB in a container.
+        values = (getattr(self, field.name) for field in fields(self))
+        return _from_arrays, tuple(value.numpy() if isinstance(value, Tensor) else value for value in values)
+
+
+def _from_arrays(*values: Any) -> MicroBatch:
+    return MicroBatch(*(torch.from_numpy(value) if hasattr(value, "dtype") else value for value in values))
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """One data-parallel rank's part of an optimizer step; its counts are the whole step's, on every rank."""
+
+    micro_batches: tuple[MicroBatch, ...]
+    consumed_samples: int  # since sample 0, at the end of this step: where the next one starts
+    num_tokens: int  # without padding, with CLS and SEP
+    num_samples: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> StepBatch:
+        """Copy every tensor to a device."""
+        return replace(
+            self, micro_batches=tuple(each.to(device, non_blocking) for each in self.micro_batches)
+        )
+
+    def pin_memory(self) -> StepBatch:
+        """Copy every tensor to pinned memory."""
+        return replace(self, micro_batches=tuple(each.pin_memory() for each in self.micro_batches))

@@ -1,0 +1,79 @@
+"""Output folders that appear whole or not at all; `prepare` and `report` write through it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.shards.reader import UNFINISHED
+
+
+@contextmanager
+def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) -> Iterator[Path]:
+    """Hand out a folder that becomes `output_dir` when the block ends well, and is removed when it does not.
+
+    `files` are the names the block writes: a folder that holds anything else is never replaced.
+
+    Raises:
+        ConfigError: `output_dir` exists and `overwrite` is false, holds other files, or cannot be written.
+    """
+    final = Path(output_dir).absolute()
+    if final.name.endswith(UNFINISHED):
+        raise ConfigError(f"output_dir={output_dir}: {UNFINISHED} marks unfinished work: pass another name")
+    if final.exists() and not overwrite:
+        raise ConfigError(
+            f"output_dir={output_dir} exists: pass overwrite=true to replace it, or another output_dir"
+        )
+    if final.exists():
+        _check_ours(final, files)
+    aside = final.with_name(final.name + UNFINISHED)
+    try:
+        _remove(aside, files)
+        aside.mkdir(parents=True)
+        yield aside
+        _replace(final, aside, files)
+    except BaseException as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, OSError):
+            problem = error.strerror or str(error)
+            raise ConfigError(
+                f"output_dir={output_dir}: cannot be written ({problem}): pass another"
+            ) from error
+        raise
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the sha256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(final: Path, aside: Path, files: Collection[str]) -> None:
+    if not final.exists():
+        aside.rename(final)
+        return
+    replaced = final.with_name(f"{final.name}.replaced{UNFINISHED}")
+    _remove(replaced, files)
+    final.rename(replaced)
+    aside.rename(final)
+    shutil.rmtree(replaced)
+
+
+def _remove(folder: Path, files: Collection[str]) -> None:
+    if folder.exists():
+        _check_ours(folder, files)
+        shutil.rmtree(folder)
+
+
+def _check_ours(folder: Path, files: Collection[str]) -> None:
+    others = (
+        sorted({child.name for child in folder.iterdir()} - set(files)) if folder.is_dir() else [folder.name]
+    )
+    if others:
+        raise ConfigError(
+            f"{folder} holds {others[0]!r}, which this command did not write: move it elsewhere"
+        )

@@ -1,0 +1,229 @@
+"""The splice report: the model card's table, our rows and the GT/AG rule's, and what repeating it takes.
+
+`metrics.score` makes the rows; the JSON is the source and the Markdown is rendered from it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnabert_nemo.downstream.baselines import dinucleotide_rule
+from dnabert_nemo.downstream.folder import file_sha256, publish
+from dnabert_nemo.downstream.metrics import CARD_METRICS, score
+from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
+
+PUBLISHED_ROW = "published, dnabert-86M 1.0, other data"
+RULE_ROW = "GT/AG rule, no model"
+
+# The model card of dnabert-86M.nemo, version 1.0: it gives no intervals and no other metric.
+PUBLISHED = {
+    "donor": {"accuracy": 0.9491, "mcc": 0.8982, "f1": 0.9502},
+    "acceptor": {"accuracy": 0.9345, "mcc": 0.8691, "f1": 0.9361},
+    "mean": {"accuracy": 0.9418, "mcc": 0.8837, "f1": 0.9432},
+}
+THE_BAR = (
+    "The GT/AG rule, which looks at the two middle bases and learns nothing, is the bar: "
+    "a model that does not stand above its row knows no more about splicing than these two bases tell."
+)
+
+_PACKAGES = ("dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightning", "numpy")
+FILES = ("report.json", "report.md")
+_MOST_CONTIGS_SHOWN = 20
+
+
+def report_rows(
+    windows: SpliceSplit, predictions: Mapping[str, NDArray[np.integer]], *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Score named predictions (each [n] class indices) on one split, with the GT/AG rule's row after them.
+
+    Raises:
+        ValueError: predictions of another length than the split, or an index that is no class.
+    """
+    calls = {**predictions, RULE_ROW: dinucleotide_rule(windows.sequences)}
+    return {name: score(windows.labels, called, seed=seed) for name, called in calls.items()}
+
+
+def report_context(
+    dataset: SpliceDataset,
+    *,
+    split: str = "test",
+    seeds: Mapping[str, int],
+    command: Sequence[str],
+    files: Mapping[str, str | Path],
+) -> dict[str, Any]:
+    """Collect what a reader needs to repeat the numbers; `files` (such as the model) are named and hashed."""
+    return {
+        "split": split,
+        "dataset": dataset.manifest,
+        "seeds": dict(seeds),
+        "command": shlex.join(command),
+        "files": {
+            role: {"name": Path(path).name, "sha256": file_sha256(path)} for role, path in files.items()
+        },
+        "versions": environment(),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Return the version of Python and of each package the numbers depend on, importing none of them."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def write_report(
+    output_dir: str | Path,
+    rows: Mapping[str, Mapping[str, Any]],
+    context: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write `report.json` and `report.md` into a new folder and return it; the same rows give the same bytes.
+
+    Raises:
+        ConfigError: the folder is there already and `overwrite` is false.
+    """
+    report = {
+        "title": "Splice sites",
+        "the_bar": THE_BAR,
+        "published": {"name": PUBLISHED_ROW, "card": PUBLISHED},
+        "rows": dict(rows),
+        **context,
+    }
+    with publish(output_dir, FILES, overwrite=overwrite) as folder:
+        contents = json.dumps(report, indent=1) + "\n", render_markdown(report)
+        for name, content in zip(FILES, contents, strict=True):
+            (folder / name).write_text(content, encoding="utf-8", newline="\n")
+    return Path(output_dir)
+
+
+def render_markdown(report: Mapping[str, Any]) -> str:
+    """Render the JSON report as Markdown."""
+    sections = [
+        f"# {report['title']}\n\n{report['the_bar']}",
+        _card_section(report),
+        _detail_section(report),
+        _confusion_section(report),
+        _dataset_section(report["dataset"]),
+        _repeat_section(report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _card_section(report: Mapping[str, Any]) -> str:
+    labels = ("donor", "acceptor", "mean")
+    header = ["", *(f"{label} {metric}" for label in labels for metric in ("acc", "MCC", "F1"))]
+    lines = [[report["published"]["name"], *_card_cells(report["published"]["card"], labels)]]
+    lines += [[name, *_card_cells(row["card"], labels)] for name, row in report["rows"].items()]
+    return (
+        f"## The model card's table, {report['split']} split\n\n"
+        "Donors against negatives and acceptors against negatives; a donor called acceptor (or the reverse) "
+        "is a false positive of the label it was called. The published row comes from other windows than "
+        "ours.\n\n" + _table(header, lines)
+    )
+
+
+def _card_cells(card: Mapping[str, Mapping[str, float]], labels: Sequence[str]) -> list[str]:
+    return [f"{card[label][metric]:.4f}" for label in labels for metric in CARD_METRICS]
+
+
+def _detail_section(report: Mapping[str, Any]) -> str:
+    header = [
+        "",
+        "mean acc",
+        "mean MCC",
+        "mean F1",
+        "three-class acc",
+        "macro-F1",
+        "one-vs-rest acc / MCC / F1",
+    ]
+    lines = []
+    for name, row in report["rows"].items():
+        with_interval = [
+            f"{row['card']['mean'][metric]:.4f} [{low:.4f}, {high:.4f}]"
+            for metric in CARD_METRICS
+            for low, high in [row["intervals"]["mean"][metric]]
+        ]
+        three = [f"{row['three_class'][metric]:.4f}" for metric in ("accuracy", "macro_f1")]
+        rest = " / ".join(f"{row['one_vs_rest']['mean'][metric]:.4f}" for metric in CARD_METRICS)
+        lines.append([name, *with_interval, *three, rest])
+    return (
+        "## Intervals and other views\n\n"
+        "95 % bootstrap intervals over the windows. One-vs-rest counts every other window as negative, so "
+        "its figures do not compare with the card's.\n\n" + _table(header, lines)
+    )
+
+
+def _confusion_section(report: Mapping[str, Any]) -> str:
+    header = ["", "true label", *(f"called {label}" for label in LABELS)]
+    lines = [
+        [name, true, *(str(row["confusion"][true][called]) for called in LABELS)]
+        for name, row in report["rows"].items()
+        for true in LABELS
+    ]
+    return "## Calls\n\n" + _table(header, lines)
+
+
+def _dataset_section(dataset: Mapping[str, Any]) -> str:
+    counts = [
+        [split, *(str(dataset["counts"][split][label]) for label in LABELS), _contigs(names)]
+        for split, names in dataset["contigs"].items()
+    ]
+    dropped = [
+        [reason, *(str(by_label.get(label, 0)) for label in LABELS)]
+        for reason, by_label in dataset["dropped"].items()
+    ]
+    shares = [
+        [label, *(f"{dataset['centre_shares'][label][bases]:.4f}" for bases in ("GT", "AG"))]
+        for label in LABELS
+    ]
+    return "\n\n".join(
+        [
+            "## Dataset",
+            f"Protocol `{dataset['protocol']}`, windows of {dataset['window']} bp, seed {dataset['seed']}.",
+            _table(["split", *LABELS, "contigs"], counts),
+            "Share of windows with GT and AG in the middle:",
+            _table(["", "GT", "AG"], shares),
+            "Left out:",
+            _table(["reason", *LABELS], dropped),
+        ]
+    )
+
+
+def _contigs(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_CONTIGS_SHOWN
+    return ", ".join(names[:_MOST_CONTIGS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _repeat_section(report: Mapping[str, Any]) -> str:
+    dataset = report["dataset"]
+    hashes = [[role, file["name"], file["sha256"]] for role, file in report["files"].items()]
+    hashes += [["dataset", name, sha256] for name, sha256 in dataset["files"].items()]
+    hashes += [["input", file["name"], file["sha256"]] for file in dataset["inputs"]]
+    return "\n\n".join(
+        [
+            "## To repeat it",
+            f"```\n{report['command']}\n```",
+            _table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
+            _table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
+            _table(["", "file", "sha256"], hashes),
+        ]
+    )
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -1,0 +1,29 @@
+"""The errors a user can cause: each message says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DnabertError(Exception):
+    """Something the user can put right; commands print it on one line and end with exit code 2."""
+
+
+class ConfigError(DnabertError):
+    """A config key, or a combination of keys, that cannot work; the message names the override to change."""
+
+
+class FormatError(DnabertError):
+    """An input file that is not what it should be; the message starts with the file and, where known, the line."""
+
+    def __init__(self, path: str | Path, problem: str, *, line: int | None = None) -> None:
+        self.path, self.line = Path(path), line
+        super().__init__(f"{path}{'' if line is None else f', line {line}'}: {problem}")
+
+
+class ShardError(DnabertError):
+    """A shard set that is unfinished, damaged, or made for another model."""
+
+
+class CheckpointError(DnabertError):
+    """A checkpoint or .nemo file that is damaged, incomplete, unsafe or of another shape."""

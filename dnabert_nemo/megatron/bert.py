@@ -1,0 +1,141 @@
+"""BERT for packed rows: Megatron's embedding and transformer block, then the head of the task on the last stage.
+
+T packed tokens, M masked places, B samples, H hidden, V padded vocabulary, C classes, R tensor-parallel ranks.
+Hidden states are Megatron's [T, 1, H], or [T / R, 1, H] between layers under sequence parallelism.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from megatron.core import tensor_parallel
+from megatron.core.models.bert.bert_lm_head import BertLMHead
+from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
+from megatron.core.models.common.language_module.language_module import LanguageModule
+from megatron.core.transformer.enums import ModelType
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_block import TransformerBlock
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.attention import segments
+from dnabert_nemo.megatron.layers import bert_layers
+from dnabert_nemo.megatron.shape import BertShape
+
+
+class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
+    """This pipeline stage of the masked language model; only masked places reach its head.
+
+    The head is dense, GELU, LayerNorm and the tied embedding with a bias. Rows of the embedding that only pad the
+    vocabulary stay zero and their logits are minus infinity, so they win no softmax and learn nothing.
+    """
+
+    def __init__(self, config: TransformerConfig, shape: BertShape) -> None:
+        super().__init__(config=config)
+        self.shape = shape
+        self.model_type = ModelType.encoder_or_decoder
+        self.pre_process, self.post_process = topology.is_first_stage(), topology.is_last_stage()
+        self.share_embeddings_and_output_weights = True
+        if self.pre_process:
+            self.embedding = _embedding(config, shape)
+        self.encoder = _encoder(config, self.pre_process, self.post_process)
+        if self.post_process:
+            whole = _on_whole_rows(config)
+            self.lm_head = BertLMHead(shape.hidden_size, whole)
+            self.output_layer = tensor_parallel.ColumnParallelLinear(
+                shape.hidden_size,
+                shape.padded_vocab_size,
+                config=whole,
+                init_method=whole.init_method,
+                bias=True,
+                skip_bias_add=False,
+                skip_weight_param_allocation=self.pre_process,
+            )
+        self.setup_embeddings_and_output_layer()
+
+    def set_input_tensor(self, input_tensor: list[torch.Tensor | None] | torch.Tensor | None) -> None:
+        """Take the hidden states the stage before this one sent (called by Megatron's schedule)."""
+        self.encoder.set_input_tensor(_only(input_tensor))
+
+    def forward(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the vocabulary-parallel logits [M, V / R] at the masked places, or this stage's hidden states."""
+        hidden = _hidden_states(self, batch)
+        if not self.post_process:
+            return hidden
+        return self.logits(_whole_rows(hidden, self.config).index_select(0, batch.masked_at))
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Map hidden states [M, 1, H] to this rank's columns of the logits [M, V / R] (last stage)."""
+        weight = self.shared_embedding_or_output_weight()
+        logits, _ = self.output_layer(self.lm_head(hidden), weight=weight)
+        first = topology.tensor_rank() * logits.shape[-1]
+        padding = torch.arange(first, first + logits.shape[-1], device=logits.device) >= self.shape.vocab_size
+        return logits[:, 0].masked_fill(padding, float("-inf"))
+
+
+class BertForClassification(MegatronModule):  # type: ignore[misc]
+    """This pipeline stage of a classifier of samples: the encoder, then H-64-C on one token of each sample."""
+
+    def __init__(self, config: TransformerConfig, shape: BertShape, num_classes: int) -> None:
+        super().__init__(config=config)
+        self.shape = shape
+        self.model_type = ModelType.encoder_or_decoder
+        self.pre_process, self.post_process = topology.is_first_stage(), topology.is_last_stage()
+        self.share_embeddings_and_output_weights = False
+        if self.pre_process:
+            self.embedding = _embedding(config, shape)
+        self.encoder = _encoder(config, self.pre_process, self.post_process)
+        if self.post_process:
+            self.head = torch.nn.Sequential(
+                torch.nn.Linear(shape.hidden_size, 64), torch.nn.ReLU(), torch.nn.Linear(64, num_classes)
+            )
+
+    def set_input_tensor(self, input_tensor: list[torch.Tensor | None] | torch.Tensor | None) -> None:
+        """Take the hidden states the stage before this one sent (called by Megatron's schedule)."""
+        self.encoder.set_input_tensor(_only(input_tensor))
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        """Return the logits [B, C] of the samples, or this stage's hidden states."""
+        features = self.features(batch)
+        return self.head(features) if self.post_process else features
+
+    def features(self, batch: Any) -> torch.Tensor:
+        """Return the hidden state [B, H] of each sample's token at `batch.pooled_at`, or this stage's hidden states."""
+        hidden = _hidden_states(self, batch)
+        if not self.post_process:
+            return hidden
+        return _whole_rows(hidden, self.config)[:, 0].index_select(0, batch.pooled_at)
+
+
+def _embedding(config: TransformerConfig, shape: BertShape) -> LanguageModelEmbedding:
+    return LanguageModelEmbedding(config, shape.padded_vocab_size, shape.max_position_embeddings)
+
+
+def _encoder(config: TransformerConfig, pre_process: bool, post_process: bool) -> TransformerBlock:
+    return TransformerBlock(config, bert_layers(config), pre_process=pre_process, post_process=post_process)
+
+
+def _hidden_states(stage: BertForMaskedLM | BertForClassification, batch: Any) -> torch.Tensor:
+    embedded = stage.embedding(batch.ids[None], batch.positions[None]) if stage.pre_process else None
+    return stage.encoder(embedded, attention_mask=None, packed_seq_params=segments(batch.segment_lengths))
+
+
+def _whole_rows(hidden: torch.Tensor, config: TransformerConfig) -> torch.Tensor:
+    """Gather [T / R, 1, H] to [T, 1, H]; the heads work on whole rows, alike on every tensor rank."""
+    if not config.sequence_parallel:
+        return hidden
+    return tensor_parallel.gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
+
+
+def _on_whole_rows(config: TransformerConfig) -> TransformerConfig:
+    """The config of the head's layers, whose tokens are not split over the tensor ranks."""
+    whole = copy.copy(config)
+    whole.sequence_parallel = False
+    return whole
+
+
+def _only(input_tensor: list[torch.Tensor | None] | torch.Tensor | None) -> torch.Tensor | None:
+    return input_tensor[0] if isinstance(input_tensor, list) else input_tensor

@@ -1,0 +1,56 @@
+"""Lets megatron-core run without CUDA: the one place that knows which of its CUDA calls need an answer on the CPU.
+
+megatron-core asks for `device="cuda"` when it makes small tensors, moves tensors with `.cuda()`, compares
+`tensor.type()` with CUDA type names, and keeps the generator states of CUDA. Each of these is answered here with its
+CPU counterpart, on which the arithmetic is the same. Nothing here is active where CUDA is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+_backend: _CudaCallsOnCpu | None = None
+
+
+class _CudaCallsOnCpu(TorchFunctionMode):
+    """Turns requests for a CUDA device, made through torch functions, into requests for the CPU."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        device = kwargs.get("device")
+        if isinstance(device, int) or (device is not None and "cuda" in str(device)):
+            kwargs["device"] = "cpu"
+        if func is torch.Tensor.cuda:
+            return args[0]
+        result = func(*args, **kwargs)
+        if func is torch.Tensor.type and len(args) == 1 and not kwargs:  # asked for the name of the type
+            return result.replace("torch.", "torch.cuda.", 1)
+        return result
+
+
+def enter() -> None:
+    """Answer megatron-core's CUDA calls on the CPU from here to the end of the process (calling it again is free)."""
+    global _backend
+    if _backend is not None:
+        return
+    from megatron.core.jit import disable_jit_fuser
+    from megatron.core.tensor_parallel import random as megatron_random
+
+    disable_jit_fuser()  # torch.compile of a few elementwise chains: about 17 s for the first step and no gain here
+
+    torch.cuda.current_device = lambda: torch.device("cpu")
+    torch.cuda.synchronize = lambda *args, **kwargs: None
+    torch.cuda.set_device = lambda *args: None
+    torch.cuda.get_rng_state = lambda *args, **kwargs: torch.get_rng_state()
+    torch.cuda.manual_seed = torch.manual_seed
+    megatron_random._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
+    megatron_random._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
+
+    _backend = _CudaCallsOnCpu()
+    _backend.__enter__()

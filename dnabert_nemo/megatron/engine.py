@@ -1,0 +1,74 @@
+"""A training step: Megatron's pipeline schedule over the micro batches of this rank, its gradients and its optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
+from megatron.core.transformer.module import Float16Module, MegatronModule
+
+from dnabert_nemo.megatron import topology
+
+Loss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+
+def data_parallel(module: MegatronModule, *, distributed_optimizer: bool) -> DistributedDataParallel:
+    """Wrap a stage for training: 16-bit weights where its config says so, gradients summed in fp32 over the data ranks."""
+    config = module.config
+    config.finalize_model_grads_func = finalize_model_grads
+    ddp_config = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        use_distributed_optimizer=distributed_optimizer,
+        overlap_grad_reduce=torch.cuda.is_available(),
+    )
+    wrapped = DistributedDataParallel(config, ddp_config, in_model_precision(module))
+    config.no_sync_func = wrapped.no_sync
+    return wrapped
+
+
+def in_model_precision(module: MegatronModule) -> MegatronModule:
+    """Cast a stage to the 16-bit type of its config, with fp32 outputs; an fp32 stage stays as it is."""
+    config = module.config
+    return Float16Module(config, module) if config.bf16 or config.fp16 else module
+
+
+def run_step(
+    model: MegatronModule, micro_batches: Sequence[Any], loss: Loss, *, hidden_tokens: int, num_sums: int, training: bool
+) -> torch.Tensor:
+    """Run forward (and backward when training) over all micro batches and return the step's sums [num_sums].
+
+    The gradient is that of the summed loss divided by its count over the whole step, all data ranks together. The
+    sums are those of `loss`, added over micro batches and data ranks and known to every rank of the pipeline.
+
+    Args:
+        model: a stage; for training, one wrapped by `data_parallel`.
+        micro_batches: this data rank's micro batches, the same on its tensor and pipeline peers.
+        loss: maps the last stage's output and its micro batch to (summed loss, count, sums).
+        hidden_tokens: T, the packed tokens of a micro batch.
+    """
+
+    def forward(batches: Any, stage: MegatronModule) -> tuple[torch.Tensor, Callable[..., Any]]:
+        batch = next(batches)
+
+        def measure(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+            summed, count, sums = loss(output, batch)
+            return summed, count, {"sums": sums}
+
+        return stage(batch), measure
+
+    measured = get_forward_backward_func()(
+        forward_step_func=forward,
+        data_iterator=iter(micro_batches),
+        model=model,
+        num_microbatches=len(micro_batches),
+        seq_length=hidden_tokens,
+        micro_batch_size=1,
+        forward_only=not training,
+    )
+    sums = torch.zeros(num_sums, dtype=torch.double, device=topology.device())
+    for micro_batch in measured:
+        sums += micro_batch["sums"]
+    return topology.sum_over_data_ranks(topology.broadcast_from_last_stage(sums))

@@ -1,0 +1,63 @@
+"""What is measured on the last stage: sums over a micro batch, which add up over micro batches and ranks.
+
+M masked places, J hidden bases, V padded vocabulary, R tensor-parallel ranks.
+"""
+
+from __future__ import annotations
+
+import torch
+from megatron.core import tensor_parallel
+
+from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.kmer.ids import base_table
+from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS
+
+MASKED_LM_SUMS = ("loss", "masked_tokens", "correct_tokens", "base_cross_entropy", "hidden_bases")
+
+
+class MaskedLMLoss:
+    """Cross-entropy at the masked places and, from the same logits, the cross-entropy per hidden base."""
+
+    def __init__(self, k: int) -> None:
+        self._bases = torch.from_numpy(base_table(k)[NUM_SPECIALS:].astype("int64"))  # [4^k, k]
+
+    def __call__(self, logits: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the summed loss (with its gradient), the number of places it sums, and all sums by MASKED_LM_SUMS.
+
+        Args:
+            logits: [M, V / R], this rank's columns.
+        """
+        with torch.no_grad():
+            correct = (_vocab_parallel_argmax(logits) == batch.labels).sum()
+            base_cross_entropy = self.hidden_base_cross_entropy(logits, batch).sum()
+        loss = tensor_parallel.vocab_parallel_cross_entropy(logits, batch.labels).sum()
+        count = torch.tensor(batch.labels.numel(), dtype=torch.int, device=logits.device)
+        sums = torch.stack(
+            [
+                loss.detach().double(),
+                count.double(),
+                correct.double(),
+                base_cross_entropy.double(),
+                torch.tensor(float(batch.hidden_base.numel()), dtype=torch.double, device=logits.device),
+            ]
+        )
+        return loss, count, sums
+
+    def hidden_base_cross_entropy(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        """Return -log p [J] in nats of each base that no visible token covers.
+
+        p is the middle covering token's distribution over k-mers, summed over the k-mers with that base at that place.
+        """
+        bases = self._bases.to(logits.device)
+        rows = _whole_vocabulary(logits.index_select(0, batch.hidden_token))
+        log_p = rows[:, NUM_SPECIALS : NUM_SPECIALS + len(bases)].float().log_softmax(-1)  # [J, 4^k]
+        agrees = bases.T[batch.hidden_offset] == batch.hidden_base[:, None]
+        return -log_p.masked_fill(~agrees, float("-inf")).logsumexp(-1)
+
+
+def _whole_vocabulary(logits: torch.Tensor) -> torch.Tensor:
+    return tensor_parallel.gather_from_tensor_model_parallel_region(logits)
+
+
+def _vocab_parallel_argmax(logits: torch.Tensor) -> torch.Tensor:
+    return _whole_vocabulary(logits).argmax(-1)

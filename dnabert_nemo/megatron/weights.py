@@ -1,0 +1,110 @@
+"""A model's weights as whole tensors under their one-rank names: drawn, gathered from the ranks, spread over them.
+
+The names and shapes are those of the same model at tensor and pipeline size 1, whatever the sizes in use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from megatron.core.dist_checkpointing.mapping import ShardedTensor, is_main_replica
+from megatron.core.transformer.module import MegatronModule
+
+from dnabert_nemo.errors import CheckpointError
+from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.shape import BertShape
+
+_RESIDUAL_OUTPUTS = ("linear_proj.weight", "linear_fc2.weight")
+_EMBEDDING = "embedding.word_embeddings.weight"
+
+
+def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
+    """Walk over this rank's parameters, each with its one-rank name (`key`) and its place in the whole tensor."""
+    for value in module.sharded_state_dict(metadata={"non_homogeneous_layers": True}).values():
+        if isinstance(value, ShardedTensor):
+            yield value
+
+
+@torch.no_grad()
+def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
+    """Draw every weight from a generator of its own, keyed by (seed, name), so the sizes in use change nothing.
+
+    Matrices are normal with `init_method_std`, the two that write to the residual stream divided by sqrt(2 L) as in
+    Megatron-LM (Shoeybi et al. 2019); biases and vocabulary padding are zero, LayerNorm weights one.
+    """
+    for shard in shards(module):
+        if len(shard.global_shape) == 1:
+            shard.data.fill_(1.0 if shard.key.endswith("weight") else 0.0)
+            continue
+        std = shape.init_method_std
+        if shard.key.endswith(_RESIDUAL_OUTPUTS):
+            std /= math.sqrt(2 * shape.num_layers)
+        digest = hashlib.sha256(f"{seed}:{shard.key}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        whole = torch.empty(shard.global_shape).normal_(0.0, std, generator=generator)
+        if shard.key.endswith(_EMBEDDING):
+            whole[shape.vocab_size :] = 0.0
+        shard.data.copy_(whole[_slices(shard.global_offset, shard.local_shape)])
+
+
+@torch.no_grad()
+def gather(module: MegatronModule) -> dict[str, torch.Tensor]:
+    """Collect the whole tensors on rank 0's CPU, piece by piece; every rank calls, the others get an empty dict."""
+    mine = {(s.key, s.global_offset): s for s in shards(module) if is_main_replica(s.replica_id)}
+    pieces_by_rank: list[list[_Piece]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(pieces_by_rank, [_Piece(s.key, s.global_offset, s.local_shape, s.global_shape, s.dtype) for s in mine.values()])
+    rank = dist.get_rank()
+    whole: dict[str, torch.Tensor] = {}
+    for owner, pieces in enumerate(pieces_by_rank):
+        for piece in pieces:
+            if rank == owner:
+                data = mine[piece.key, piece.offset].data.contiguous()
+                if owner != 0:
+                    dist.send(data, 0)
+            elif rank == 0:
+                data = torch.empty(piece.shape, dtype=piece.dtype, device=topology.device())
+                dist.recv(data, owner)
+            if rank == 0:
+                if piece.key not in whole:
+                    whole[piece.key] = torch.empty(piece.whole_shape, dtype=piece.dtype)
+                whole[piece.key][_slices(piece.offset, piece.shape)] = data.cpu()
+    return whole
+
+
+@torch.no_grad()
+def spread(module: MegatronModule, whole: Mapping[str, torch.Tensor], *, source: str, prefix: str = "") -> None:
+    """Copy this rank's part of the whole tensors into its parameters whose names start with `prefix`.
+
+    Raises:
+        CheckpointError: a tensor is missing or has another shape; `source` says where the tensors came from.
+    """
+    for shard in shards(module):
+        if not shard.key.startswith(prefix):
+            continue
+        if shard.key not in whole:
+            raise CheckpointError(f"{source}: has no tensor {shard.key!r}: it holds another kind of model")
+        tensor = whole[shard.key]
+        if tuple(tensor.shape) != tuple(shard.global_shape):
+            raise CheckpointError(
+                f"{source}: {shard.key!r} is {list(tensor.shape)} and the model's is {list(shard.global_shape)}: "
+                "give the model the sizes the file was made with (model.num_layers, model.hidden_size, tokenizer.k, ...)"
+            )
+        shard.data.copy_(tensor[_slices(shard.global_offset, shard.local_shape)])
+
+
+@dataclass(frozen=True)
+class _Piece:
+    key: str
+    offset: tuple[int, ...]
+    shape: tuple[int, ...]
+    whole_shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _slices(offset: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))

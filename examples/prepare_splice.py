@@ -1,0 +1,47 @@
+"""FASTA and GFF3 to a splice-site data set: `finetune.py` reads what it writes.
+
+python examples/prepare_splice.py --config-name prepare_splice \
+    input.fasta=[a.fa.gz] input.gff3=[a.gff3.gz] output_dir=splice
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from dnabert_nemo.command import command
+from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
+from dnabert_nemo.shards.splits import SplitSettings
+
+
+def listed(value: object) -> tuple[str, ...] | None:
+    """Take a list in the config, or the one thing in its place; None stays None."""
+    if value is None:
+        return None
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+@command("prepare_splice")
+def main(cfg: DictConfig) -> None:
+    """Check the config, then write the data set."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    prepare_splice(
+        fasta=[Path(path) for path in listed(config["input"]["fasta"]) or ()],
+        gff3=[Path(path) for path in listed(config["input"]["gff3"]) or ()],
+        output_dir=Path(config["output_dir"]),
+        settings=SpliceSettings(window=config["window"], per_class=config["per_class"], seed=config["seed"]),
+        split=SplitSettings(
+            validation=listed(config["split"]["validation"]),
+            test=listed(config["split"]["test"]),
+            fractions=config["split"]["fractions"],
+        ),
+        overwrite=config["overwrite"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Fixtures every test may use: the real data where it is present, and a toy genome made once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real DNA, or a skip with the reason where it is not on this machine."""
+    path = os.environ.get("DNABERT_NEMO_DATA")
+    if not path:
+        pytest.skip("DNABERT_NEMO_DATA is not set: it names the folder of real genomes this test reads")
+    return Path(path)
