@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dnabert_nemo.errors import ConfigError, DnabertError
+from dnabert_nemo.errors import DnabertError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -29,13 +30,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         def run() -> None:
+            _plain_lines()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole; what is printed is decided below
             given = {argument.lstrip("+").split("=", 1)[0] for argument in sys.argv[1:]}
             sys.argv += [f"{key}={value}" for key, value in _HYDRA_DEFAULTS.items() if key not in given]
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_checked(main))()
-            except DnabertError as error:
-                _fail(str(error))
             except (HydraException, OmegaConfBaseException) as error:
                 _fail(_hydra_message(error))
 
@@ -44,12 +44,27 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     return decorate
 
 
+def _plain_lines() -> None:
+    """Print what this package logs, from the first rank only, as lines without ornament."""
+    log = logging.getLogger("dnabert_nemo")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    log.setLevel(logging.INFO if rank == "0" else logging.WARNING)
+
+
 def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     def check_then_run(cfg: DictConfig) -> None:
         missing = sorted(OmegaConf.missing_keys(cfg))
         if missing:
-            raise ConfigError(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
-        main(cfg)
+            _fail(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
+        try:
+            main(cfg)
+        except DnabertError as error:  # here, since Hydra prints a line of its own about what passes through it
+            _fail(str(error))
 
     return check_then_run
 

@@ -5,8 +5,6 @@ python examples/prepare_shards.py --config-name prepare_shards input.fasta=[a.fa
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,7 +24,6 @@ def listed(value: object) -> tuple[str, ...] | None:
 @command("prepare_shards")
 def main(cfg: DictConfig) -> None:
     """Check the config, then write the shards."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     config = OmegaConf.to_container(cfg, resolve=True)
     settings = ShardSettings(
         k=config["tokenizer"]["k"],

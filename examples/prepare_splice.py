@@ -6,8 +6,6 @@ python examples/prepare_splice.py --config-name prepare_splice \
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,7 +25,6 @@ def listed(value: object) -> tuple[str, ...] | None:
 @command("prepare_splice")
 def main(cfg: DictConfig) -> None:
     """Check the config, then write the data set."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     config = OmegaConf.to_container(cfg, resolve=True)
     prepare_splice(
         fasta=[Path(path) for path in listed(config["input"]["fasta"]) or ()],

@@ -31,8 +31,8 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
     if final.exists():
         _check_ours(final, files)
     aside = final.with_name(final.name + UNFINISHED)
+    _remove(aside, files)
     try:
-        _remove(aside, files)
         aside.mkdir(parents=True)
         yield aside
         _replace(final, aside, files)

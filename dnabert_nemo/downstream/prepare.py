@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -94,31 +94,14 @@ def prepare_splice(
     with publish(output_dir, splice_dataset.FILES, overwrite=overwrite) as folder:
         annotated = _read_annotation(gff3)
         layouts = read_layouts(fasta)
-        transcripts = _with_sequence(annotated, layouts)
-        sites, dropped = _usable_sites(transcripts, layouts, settings.window)
-        split_of = _assign(layouts, sites, split, settings.seed)
-        places = np.concatenate([sites, *_negatives(transcripts, layouts, sites, split_of, settings)])
+        places, split_of, dropped = _candidates(annotated, layouts, settings, split)
         windows = cut_windows(fasta, places, settings.window)
         is_kept, duplicates = distinct_windows(places, windows, split_of)
-        chosen = choose_balanced(
-            places,
-            is_kept,
-            split_of,
-            per_class=settings.per_class,
-            seed=settings.seed,
-            stream=_SITE_STREAM,
-        )
-        _check_splits(places[chosen], split_of, split, settings.per_class)
-        left_over = _tally(places[is_kept]) - _tally(places[chosen])
-        left_over[LABELS[NEGATIVE]] = 0  # spare draws, not windows of the input
-        on_contigs = _tally(sites) + sum(dropped.values(), Counter())
-        num_annotated = Counter(site.kind for site in splice_sites(chain.from_iterable(annotated.values())))
-        dropped |= {
-            **duplicates,
-            "beyond_balance": left_over,
-            "contig_without_sequence": num_annotated - on_contigs,
-        }
-        parts = _parts(places[chosen], [windows[i] for i in chosen], layouts, split_of)
+        chosen = choose_balanced(places, is_kept, split_of, settings.per_class, settings.seed, _SITE_STREAM)
+        dropped |= {**duplicates, "beyond_balance": _tally(places[is_kept]) - _tally(places[chosen])}
+        del dropped["beyond_balance"][NEGATIVE]  # spare draws, nothing the input had
+        parts = _parts(places[chosen], [windows[i] for i in chosen.tolist()], layouts, split_of)
+        _check_parts(parts, split, settings.per_class)
         for name, part in parts.items():
             write_split(folder / f"{name}.csv", part)
         manifest = {
@@ -130,11 +113,8 @@ def prepare_splice(
                 name: [layouts[number].name for number in np.flatnonzero(split_of == place)]
                 for place, name in enumerate(SPLITS)
             },
-            "counts": {
-                name: _by_label(Counter(LABELS[label] for label in part.labels))
-                for name, part in parts.items()
-            },
-            "annotated": _by_label(num_annotated),
+            "counts": {name: _by_label(Counter(part.labels.tolist())) for name, part in parts.items()},
+            "annotated": _by_label(_num_sites(annotated)),
             "dropped": {reason: _by_label(count) for reason, count in dropped.items()},
             "centre_shares": _centre_shares(list(parts.values())),
             "inputs": [{"name": path.name, "sha256": file_sha256(path)} for path in [*fasta, *gff3]],
@@ -147,7 +127,7 @@ def prepare_splice(
 
 
 def _read_annotation(gff3: Sequence[Path]) -> dict[Path, list[Transcript]]:
-    """Read the transcripts of each file; there must be a splice site in one of them."""
+    """Read the transcripts of each file; there must be an intron in one of them."""
     annotated = {path: read_gff3(path) for path in gff3}
     transcripts = list(chain.from_iterable(annotated.values()))
     if not any(introns(transcript) for transcript in transcripts):
@@ -157,23 +137,33 @@ def _read_annotation(gff3: Sequence[Path]) -> dict[Path, list[Transcript]]:
     return annotated
 
 
-def _with_sequence(annotated: dict[Path, list[Transcript]], layouts: Sequence[Layout]) -> list[Transcript]:
+def _candidates(
+    annotated: Mapping[Path, Sequence[Transcript]],
+    layouts: Sequence[Layout],
+    settings: SpliceSettings,
+    split: SplitSettings,
+) -> tuple[NDArray[np.void], NDArray[np.int64], dict[str, Counter[int]]]:
+    """Find all sites with a window, then more negatives than can be needed.
+
+    Returns their places, PLACE [n]; the place in SPLITS of each contig; and the sites dropped, by reason.
+    """
     lengths = {layout.name: layout.length for layout in layouts}
     checked = (check_against_contigs(of_file, lengths, path) for path, of_file in annotated.items())
-    return list(chain.from_iterable(checked))
-
-
-def _usable_sites(
-    transcripts: Sequence[Transcript], layouts: Sequence[Layout], width: int
-) -> tuple[NDArray[np.void], dict[str, Counter[str]]]:
-    """Return the sites whose windows are whole and all ACGT, PLACE [n], and those dropped, by reason."""
+    transcripts = list(chain.from_iterable(checked))
     places = site_places(splice_sites(transcripts), layouts)
-    stays, is_unbroken = fit(places, layouts, width)
+    stays, is_unbroken = fit(places, layouts, settings.window)
     if not is_unbroken.any():
         problem = f"none of the {len(places):,} splice sites has so many bases of A, C, G, T around it"
-        raise ConfigError(f"window={width}: {problem}: pass a smaller window")
-    dropped = {"outside_contig": _tally(places[~stays]), "not_acgt": _tally(places[stays & ~is_unbroken])}
-    return places[is_unbroken], dropped
+        raise ConfigError(f"window={settings.window}: {problem}: pass a smaller window")
+    dropped = {
+        "contig_without_sequence": _num_sites(annotated) - _tally(places),
+        "outside_contig": _tally(places[~stays]),
+        "not_acgt": _tally(places[stays & ~is_unbroken]),
+    }
+    sites = places[is_unbroken]
+    split_of = _assign(layouts, sites, split, settings.seed)
+    rooms = negative_rooms(gene_bodies(transcripts), layouts, settings.window)
+    return np.concatenate([sites, *_negatives(rooms, sites, split_of, settings.seed)]), split_of, dropped
 
 
 def _assign(
@@ -191,35 +181,17 @@ def _assign(
 
 
 def _negatives(
-    transcripts: Sequence[Transcript],
-    layouts: Sequence[Layout],
-    sites: NDArray[np.void],
-    split_of: NDArray[np.int64],
-    settings: SpliceSettings,
+    rooms: NDArray[np.void], sites: NDArray[np.void], split_of: NDArray[np.int64], seed: int
 ) -> list[NDArray[np.void]]:
-    """Draw twice the negatives that each split can need, so that duplicates may go."""
-    rooms = negative_rooms(gene_bodies(transcripts), layouts, settings.window)
+    """Draw a quarter more negatives than each split has pairs of sites, so that duplicates may go."""
     drawn = []
     for place in range(len(SPLITS)):
         of_split = sites[split_of[sites["contig"]] == place]
-        most = min(settings.per_class, *np.bincount(of_split["label"], minlength=NEGATIVE).tolist())
+        num_pairs = int(np.bincount(of_split["label"], minlength=NEGATIVE).min())
         in_split = rooms[split_of[rooms["contig"]] == place]
-        drawn.append(draw_negatives(in_split, of_split, 2 * most, settings.seed, _NEGATIVE_STREAM + place))
+        count = num_pairs + num_pairs // 4 + 16
+        drawn.append(draw_negatives(in_split, of_split, count, seed, _NEGATIVE_STREAM + place))
     return drawn
-
-
-def _check_splits(
-    chosen: NDArray[np.void], split_of: NDArray[np.int64], split: SplitSettings, per_class: int
-) -> None:
-    num_windows = np.bincount(split_of[chosen["contig"]], minlength=len(SPLITS))
-    for name, number in zip(SPLITS, num_windows, strict=True):
-        named = None if name == "train" else getattr(split, name)
-        is_wanted = split.fractions[name] > 0 if named is None else bool(named)
-        if is_wanted and not number:
-            problem = (
-                f"per_class={per_class} is too few, or its contigs lack donors, acceptors or gene bodies"
-            )
-            raise ConfigError(f"no window is left for {name}: {problem}: name other contigs in split")
 
 
 def _parts(
@@ -239,24 +211,40 @@ def _parts(
     return parts
 
 
+def _check_parts(parts: Mapping[str, SpliceSplit], split: SplitSettings, per_class: int) -> None:
+    for name, part in parts.items():
+        named = None if name == "train" else getattr(split, name)
+        is_wanted = split.fractions[name] > 0 if named is None else bool(named)
+        if is_wanted and not len(part):
+            problem = (
+                f"per_class={per_class} is too few, or its contigs lack donors, acceptors or gene bodies"
+            )
+            raise ConfigError(f"no window is left for {name}: {problem}: name other contigs in split")
+
+
 def _centre_shares(parts: Sequence[SpliceSplit]) -> dict[str, dict[str, float]]:
-    centres: dict[str, Counter[str]] = {label: Counter() for label in LABELS}
+    centres: list[Counter[str]] = [Counter() for _ in LABELS]
     for part in parts:
-        for label, sequence in zip(part.labels, part.sequences, strict=True):
-            centres[LABELS[label]][centre(sequence)] += 1
+        for label, sequence in zip(part.labels.tolist(), part.sequences, strict=True):
+            centres[label][centre(sequence)] += 1
     return {
         label: {bases: round(count[bases] / count.total(), 6) for bases in ("GT", "AG")}
-        for label, count in centres.items()
+        for label, count in zip(LABELS, centres, strict=True)
     }
 
 
-def _tally(places: NDArray[np.void]) -> Counter[str]:
-    counts = np.bincount(places["label"], minlength=len(LABELS)).tolist()
-    return Counter(dict(zip(LABELS, counts, strict=True)))
+def _num_sites(annotated: Mapping[Path, Sequence[Transcript]]) -> Counter[int]:
+    sites = splice_sites(chain.from_iterable(annotated.values()))
+    return Counter(LABELS.index(site.kind) for site in sites)
 
 
-def _by_label(count: Counter[str]) -> dict[str, int]:
-    return {label: count[label] for label in LABELS}
+def _tally(places: NDArray[np.void]) -> Counter[int]:
+    """Count places by class index."""
+    return Counter(places["label"].tolist())
+
+
+def _by_label(count: Counter[int]) -> dict[str, int]:
+    return {label: count[index] for index, label in enumerate(LABELS)}
 
 
 def _log_manifest(manifest: dict[str, Any]) -> None:

@@ -20,8 +20,8 @@ DONOR, ACCEPTOR, NEGATIVE = range(len(LABELS))
 
 def distinct_windows(
     places: NDArray[np.void], windows: Sequence[str], split_of: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], dict[str, Counter[str]]]:
-    """Tell which of n windows to keep, bool [n], and count those that go, by reason and label.
+) -> tuple[NDArray[np.bool_], dict[str, Counter[int]]]:
+    """Tell which of n windows to keep, bool [n], and count those that go, by reason and class index.
 
     Of equal sequences the first stays; all go where a donor's and an acceptor's window are the same. `places`
     is PLACE [n] with the sites before the negatives, `split_of` the place in SPLITS of each contig.
@@ -30,7 +30,7 @@ def distinct_windows(
     labels_of: dict[str, set[int]] = {}
     for label, sequence in zip(labels, windows, strict=True):
         labels_of.setdefault(sequence, set()).add(label)
-    dropped: dict[str, Counter[str]] = {
+    dropped: dict[str, Counter[int]] = {
         reason: Counter()
         for reason in ("both_donor_and_acceptor", "duplicate_in_split", "duplicate_across_splits")
     }
@@ -38,13 +38,13 @@ def distinct_windows(
     is_kept = np.zeros(len(places), dtype=bool)
     for i, (label, sequence) in enumerate(zip(labels, windows, strict=True)):
         if {DONOR, ACCEPTOR} <= labels_of[sequence]:
-            dropped["both_donor_and_acceptor"][LABELS[label]] += 1
+            dropped["both_donor_and_acceptor"][label] += 1
         elif sequence not in first_split:
             first_split[sequence] = splits[i]
             is_kept[i] = True
         else:
             where = "in_split" if first_split[sequence] == splits[i] else "across_splits"
-            dropped[f"duplicate_{where}"][LABELS[label]] += 1
+            dropped[f"duplicate_{where}"][label] += 1
     return is_kept, dropped
 
 
@@ -52,15 +52,14 @@ def choose_balanced(
     places: NDArray[np.void],
     is_kept: NDArray[np.bool_],
     split_of: NDArray[np.int64],
-    *,
     per_class: int,
     seed: int,
     stream: int,
-) -> list[int]:
-    """Choose equally many kept places of each label in every split, at most `per_class` a label over all splits.
+) -> NDArray[np.int64]:
+    """Choose equally many kept places of each label in every split, at most `per_class` of a label in all.
 
     Sites are drawn by (seed, stream and the eight after it); negatives come in random order and stay in it.
-    Returns indices of `places`, sorted by contig, start, strand and label.
+    Returns indices of `places`, sorted by what they point to: contig, start, strand and label.
     """
     splits = split_of[places["contig"]]
     members = [
@@ -80,7 +79,8 @@ def choose_balanced(
             chosen.append(candidates[:quota])
     joined = np.concatenate(chosen)
     keys = [places[key][joined] for key in ("label", "is_reverse", "start", "contig")]
-    return [int(i) for i in joined[np.lexsort(keys)]]
+    in_order: NDArray[np.int64] = joined[np.lexsort(keys)]
+    return in_order
 
 
 def share_out(most: int, available: NDArray[np.int64]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The splice data set on disk, a CSV for each split and a manifest: `prepare` writes it, training reads it."""
+"""The splice data set on disk, a CSV for each split and a manifest; `prepare` writes it, training reads."""
 
 from __future__ import annotations
 

@@ -131,7 +131,8 @@ def _position(places: NDArray[np.void]) -> NDArray[np.int64]:
 def _distinct(total: int, count: int, seed: int, stream: int) -> NDArray[np.int64]:
     """Draw `count` distinct numbers of 0 .. total - 1 in random order: int64 [count]."""
     if 2 * count >= total:
-        return random_order(total, seed, stream)[:count]
+        everything: NDArray[np.int64] = random_order(total, seed, stream)
+        return everything[:count]
     # 2 x count draws hold more than 1.2 x count distinct numbers as count is under half of total
     raw = np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)).random_raw(2 * count + 64)
     drawn = (raw % np.uint64(total)).astype(np.int64)

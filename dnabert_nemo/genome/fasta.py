@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import dnaio
@@ -49,7 +50,9 @@ def read_fastas(paths: Iterable[str | Path]) -> Iterator[Contig]:
     for path in map(Path, paths):
         if path in source_of.values():
             raise FormatError(path, "this file is given twice: name it once")
-        for number, (header, sequence) in enumerate(_records(path)):
+        num_before = len(source_of)
+        for header, sequence in _records(path):
+            number = len(source_of) - num_before
             name = (header.split(maxsplit=1) or [""])[0]
             if problem := _problem(name, sequence, path, source_of.get(name)):
                 raise FormatError(path, problem, line=_header_line(path, number))
@@ -57,8 +60,9 @@ def read_fastas(paths: Iterable[str | Path]) -> Iterator[Contig]:
             if letters.translate(None, delete=_NUCLEOTIDES):
                 raise _not_nucleotides(path, number, name)
             source_of[name] = path
-            del sequence  # as large as the codes, and no longer needed while the contig is used
-            yield Contig(name, encode(letters), path)
+            codes = encode(letters)
+            del sequence, letters  # each as large as the codes, and not needed while the contig is in use
+            yield Contig(name, codes, path)
 
 
 def _problem(name: str, sequence: str, path: Path, earlier: Path | None) -> str | None:
@@ -74,13 +78,11 @@ def _problem(name: str, sequence: str, path: Path, earlier: Path | None) -> str 
 
 def _records(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (header without '>', sequence) of each record."""
-    is_empty = True
     with read_errors(path):
         try:
             with dnaio.open(path, fileformat="fasta", opener=open_by_content) as reader:
-                for record in reader:
-                    is_empty = False
-                    yield record.name, record.sequence
+                yield from map(attrgetter("name", "sequence"), reader)  # a loop would hold on to its record
+                is_empty = reader.number_of_records == 0
         except (dnaio.FastaFormatError, UnicodeDecodeError):
             raise _not_fasta(path) from None
     if is_empty:

@@ -98,8 +98,11 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
         self.encoder.set_input_tensor(_only(input_tensor))
 
     def forward(self, batch: Any) -> torch.Tensor:
-        """Return the logits [B, C] of the samples, or this stage's hidden states."""
-        features = self.features(batch)
+        """Return the logits [B, C] of the samples, or this stage's hidden states.
+
+        A batch that carries `features` [B, H], computed before by a frozen encoder, goes straight to the head.
+        """
+        features = self.features(batch) if batch.features is None else batch.features
         return self.head(features) if self.post_process else features
 
     def features(self, batch: Any) -> torch.Tensor:

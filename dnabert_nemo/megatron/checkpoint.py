@@ -5,15 +5,16 @@ A checkpoint is a folder that appears whole: it is written aside and renamed whe
 
 from __future__ import annotations
 
-import io
 import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.transformer.module import MegatronModule
 
@@ -66,7 +67,7 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
         if same_layout:
             wanted["rng"] = _sharded_rng()
         state = dist_checkpointing.load(wanted, str(path))
-    except (KeyError, ValueError, pickle.UnpicklingError, dist_checkpointing.core.CheckpointingException) as error:
+    except (KeyError, ValueError, OSError, RuntimeError, CheckpointingException) as error:
         raise CheckpointError(f"{path}: does not fit this model or is damaged ({error})") from error
     module.load_state_dict(state["model"])
     optimizer.megatron.load_state_dict(state["optimizer"])
@@ -88,8 +89,10 @@ def remove(path: Path) -> None:
 
 
 def _sharded_state(module: MegatronModule, optimizer: MegatronAdamW, *, loading: bool) -> dict[str, Any]:
-    model = module.sharded_state_dict(metadata={"non_homogeneous_layers": True})
-    return {"model": model, "optimizer": optimizer.megatron.sharded_state_dict(model, is_loading=loading)}
+    metadata = {"non_homogeneous_layers": True, "distrib_optim_sharding_type": "fully_reshardable"}
+    model = module.sharded_state_dict(metadata=metadata)
+    state = optimizer.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
+    return {"model": model, "optimizer": state}
 
 
 def _sharded_rng() -> ShardedObject:
@@ -100,22 +103,38 @@ def _layout() -> list[int]:
     return [*topology.running_sizes(), topology.data_size()]
 
 
-_METADATA_MODULES = (
-    "torch.distributed.checkpoint.metadata",
-    "torch.distributed.checkpoint.planner",
-    "megatron.core.dist_checkpointing",
-    "collections",
-    "pathlib",
-    "torch._C",
-    "torch",
-)
+# What torch's checkpoint metadata is made of. Anything else in that pickle is not ours, and would be run by reading it.
+_METADATA_CLASSES = {
+    "torch": {"Size"} | {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
+    "torch.serialization": {"_get_layout"},
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.planner": {"SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"},
+}
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _MetadataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        print(module, name)
+        if name not in _METADATA_CLASSES.get(module, ()):
+            raise pickle.UnpicklingError(f"its metadata asks for {module}.{name}")
         return super().find_class(module, name)
 
 
-def _refuse_foreign_classes(path: Path) -> None:
-    _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
+def _refuse_foreign_classes(metadata: Path) -> None:
+    """Read the metadata's pickle once with nothing but the classes it needs, before torch reads it with any."""
+    with metadata.open("rb") as file:
+        try:
+            _MetadataUnpickler(file).load()
+        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"{metadata.parent}: refused: {error}; use a checkpoint that dnabert_nemo wrote"
+            ) from error

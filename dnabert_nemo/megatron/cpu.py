@@ -7,7 +7,8 @@ CPU counterpart, on which the arithmetic is the same. Nothing here is active whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +35,18 @@ class _CudaCallsOnCpu(TorchFunctionMode):
         return result
 
 
+@contextmanager
+def _fork(tracker: Any, name: str = "model-parallel-rng") -> Iterator[None]:
+    """Draw from the named state of Megatron's tracker; its own fork warns when the CPU's generator moves meanwhile."""
+    outside = torch.get_rng_state()
+    torch.set_rng_state(tracker.states_[name])
+    try:
+        yield
+    finally:
+        tracker.states_[name] = torch.get_rng_state()
+        torch.set_rng_state(outside)
+
+
 def enter() -> None:
     """Answer megatron-core's CUDA calls on the CPU from here to the end of the process (calling it again is free)."""
     global _backend
@@ -49,6 +62,7 @@ def enter() -> None:
     torch.cuda.set_device = lambda *args: None
     torch.cuda.get_rng_state = lambda *args, **kwargs: torch.get_rng_state()
     torch.cuda.manual_seed = torch.manual_seed
+    megatron_random.CudaRNGStatesTracker.fork = _fork
     megatron_random._get_cuda_rng_state = lambda *args, **kwargs: torch.get_rng_state()
     megatron_random._set_cuda_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
 

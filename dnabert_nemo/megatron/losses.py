@@ -5,7 +5,10 @@ M masked places, J hidden bases, V padded vocabulary, R tensor-parallel ranks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from megatron.core import tensor_parallel
 
 from dnabert_nemo.data.batch import MicroBatch
@@ -61,3 +64,24 @@ def _whole_vocabulary(logits: torch.Tensor) -> torch.Tensor:
 
 def _vocab_parallel_argmax(logits: torch.Tensor) -> torch.Tensor:
     return _whole_vocabulary(logits).argmax(-1)
+
+
+class ClassificationLoss:
+    """Cross-entropy over samples and, from the same logits, the confusion of `num_classes` classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        cells = [f"{true}->{called}" for true in range(num_classes) for called in range(num_classes)]
+        self.sum_names = ("loss", "samples", *cells)
+
+    def __call__(self, logits: torch.Tensor, batch: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the summed loss (with its gradient), the number of samples, and all sums by `sum_names`.
+
+        Args:
+            logits: [B, C].
+        """
+        loss = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+        count = torch.tensor(batch.labels.numel(), dtype=torch.int, device=logits.device)
+        cells = batch.labels * self.num_classes + logits.detach().argmax(-1)
+        confusion = torch.bincount(cells, minlength=self.num_classes**2)
+        return loss, count, torch.cat([loss.detach().double()[None], count.double()[None], confusion.double()])

@@ -36,6 +36,7 @@ def gather_records(bases: NDArray[np.int64], block: int = BLOCK_BASES) -> NDArra
 
     Returns where each record begins, and n: int64 [num_records + 1].
     """
+    assert bases.max(initial=0) <= block  # else the loop would never get past it
     ends = np.concatenate([[0], np.cumsum(bases)])
     begins = [0]
     while begins[-1] < len(bases):

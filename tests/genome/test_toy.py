@@ -98,6 +98,13 @@ def test_genes_are_on_both_strands_do_not_overlap_and_share_sites_among_isoforms
     assert len(splice_sites(transcripts)) < 0.8 * num_all
 
 
+def test_exons_are_ranked_in_the_direction_of_transcription(files):
+    rows = [line.split("\t") for line in files[1].read_text().splitlines() if "\texon\t" in line]
+    for before, row in pairwise(rows):
+        if not row[8].endswith(";rank=1"):
+            assert (int(row[3]) > int(before[4])) == (row[6] == "+")
+
+
 def test_coding_exons_have_no_stop_in_frame(genome, transcripts):
     with_all_exons = {t.gene_id: t for t in sorted(transcripts, key=lambda t: len(t.exons))}
     for transcript in with_all_exons.values():

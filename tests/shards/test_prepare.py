@@ -152,6 +152,13 @@ def test_an_empty_split_has_no_folder(prepare: Prepare, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["train"]
 
 
+def test_a_stretch_of_just_min_stretch_is_used(prepare: Prepare, tmp_path: Path) -> None:
+    fasta = tmp_path / "two.fa"
+    fasta.write_text(f">c\n{'ACGT' * 16}N{'ACG' * 21}\n")
+    [manifest] = prepare(tmp_path / "shards", fasta=[fasta], validation=(), test=()).values()
+    assert (manifest.num_bases, manifest.num_short_bases, manifest.num_short_stretches) == (64, 63, 1)
+
+
 def test_a_run_that_dies_leaves_nothing_and_can_be_run_again(
     prepare: Prepare, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

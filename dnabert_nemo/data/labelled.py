@@ -1,0 +1,201 @@
+"""Labelled sequences for a classifier: windows in, packed batches of tokens (or of ready features) out.
+
+Shapes: T tokens of a micro batch, B samples in it, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from dnabert_nemo.data.packing import NUM_ENDS
+from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.genome.alphabet import encode
+from dnabert_nemo.kmer.ids import kmer_ids
+from dnabert_nemo.kmer.vocabulary import CLS, PAD, SEP
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Some whole samples, end to end; each is one segment. With `features` there are no tokens."""
+
+    ids: Tensor  # int64 [T]
+    positions: Tensor  # int64 [T]
+    segment_lengths: tuple[int, ...]  # sums to T; what pads the batch is segments of its own
+    pooled_at: Tensor  # int64 [B]: where in T the token is that stands for the sample
+    labels: Tensor  # int64 [B]
+    features: Tensor | None = None  # [B, H]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledBatch:
+        """Copy every tensor to a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self,
+            **{name: v.to(device, non_blocking=non_blocking) for name, v in values.items() if isinstance(v, Tensor)},
+        )
+
+
+@dataclass(frozen=True)
+class LabelledStep:
+    """One data-parallel rank's part of one step."""
+
+    micro_batches: tuple[LabelledBatch, ...]
+    consumed_samples: int  # over all ranks and epochs, at the end of this step
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledStep:
+        """Copy every tensor to a device."""
+        return replace(self, micro_batches=tuple(each.to(device, non_blocking) for each in self.micro_batches))
+
+
+class LabelledSequences:
+    """Sequences of A, C, G and T with integer labels; the token at a sequence's centre stands for it.
+
+    Raises:
+        ConfigError: a sequence has more k-mers than the model has positions.
+    """
+
+    def __init__(self, sequences: Sequence[str], labels: Sequence[int], *, k: int, max_positions: int) -> None:
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.kmers = [kmer_ids(encode(sequence), k).astype(np.int64) for sequence in sequences]
+        self.max_positions = max_positions
+        self.features: Tensor | None = None
+        longest = max(map(len, self.kmers), default=0) + NUM_ENDS
+        if longest > max_positions:
+            raise ConfigError(
+                f"a sequence of the dataset takes {longest} tokens and model.max_position_embeddings={max_positions}: "
+                "make the windows shorter, or use a model with more positions"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, samples: np.ndarray, num_samples: int) -> LabelledBatch:
+        """Lay the samples end to end in the room of `num_samples` full ones, the rest PAD."""
+        labels = torch.from_numpy(self.labels[samples])
+        none = torch.empty(0, dtype=torch.int64)
+        if self.features is not None:
+            return LabelledBatch(none, none, (), none, labels, self.features[torch.from_numpy(samples)])
+        ids = np.full(num_samples * self.max_positions, PAD, dtype=np.int64)
+        lengths, pooled_at, at = [], [], 0
+        for sample in samples:
+            kmers = self.kmers[sample]
+            ids[at], ids[at + 1 : at + 1 + len(kmers)], ids[at + 1 + len(kmers)] = CLS, kmers, SEP
+            pooled_at.append(at + 1 + len(kmers) // 2)
+            lengths.append(len(kmers) + NUM_ENDS)
+            at += lengths[-1]
+        full, rest = divmod(len(ids) - at, self.max_positions)
+        lengths += [self.max_positions] * full + [rest] * (rest > 0)
+        return LabelledBatch(
+            ids=torch.from_numpy(ids),
+            positions=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+            segment_lengths=tuple(lengths),
+            pooled_at=torch.tensor(pooled_at, dtype=torch.int64),
+            labels=labels,
+        )
+
+
+@dataclass(frozen=True)
+class SampleShape:
+    """How the samples of a step are shared out; both sizes count samples, the first over all data-parallel ranks."""
+
+    global_batch_size: int
+    micro_batch_size: int
+
+    def check(self, data_parallel_size: int) -> None:
+        """Raise ConfigError, naming the override, where the samples cannot be shared out."""
+        if min(self.global_batch_size, self.micro_batch_size) < 1 or self.global_batch_size % (
+            self.micro_batch_size * data_parallel_size
+        ):
+            raise ConfigError(
+                f"model.global_batch_size={self.global_batch_size} is not a multiple of model.micro_batch_size="
+                f"{self.micro_batch_size} x {data_parallel_size} data-parallel ranks: change one of them"
+            )
+
+
+class LabelledSteps(IterableDataset[LabelledStep]):
+    """One rank's steps over a dataset: in order once, or (with a seed) shuffled anew each epoch without end.
+
+    Sample i of epoch e is the same for a seed whatever the ranks, so a run goes on from its count of samples.
+    """
+
+    def __init__(
+        self,
+        data: LabelledSequences,
+        shape: SampleShape,
+        *,
+        seed: int | None,
+        consumed_samples: int = 0,
+        data_parallel_rank: int = 0,
+        data_parallel_size: int = 1,
+    ) -> None:
+        self.data, self.shape, self.seed, self.consumed_samples = data, shape, seed, consumed_samples
+        self.rank, self.size = data_parallel_rank, data_parallel_size
+
+    def __iter__(self) -> Iterator[LabelledStep]:
+        epoch, within = divmod(self.consumed_samples, len(self.data))
+        while True:
+            order = np.arange(len(self.data))
+            if self.seed is not None:
+                order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(order)
+            for first in range(within, len(order), self.shape.global_batch_size):
+                samples = order[first : first + self.shape.global_batch_size]
+                yield self._step(samples, epoch * len(order) + first + len(samples))
+            if self.seed is None:
+                return
+            epoch, within = epoch + 1, 0
+
+    def _step(self, samples: np.ndarray, consumed: int) -> LabelledStep:
+        share, size = self.shape.global_batch_size // self.size, self.shape.micro_batch_size
+        own = samples[self.rank * share : (self.rank + 1) * share]
+        batches = tuple(self.data.batch(own[at : at + size], size) for at in range(0, share, size))
+        return LabelledStep(batches, consumed)
+
+
+class LabelledDataModule(LightningDataModule):
+    """Loaders of `LabelledStep` over a train and a validation split."""
+
+    def __init__(
+        self, train: LabelledSequences, validation: LabelledSequences, shape: SampleShape, *, seed: int
+    ) -> None:
+        super().__init__()
+        self.train, self.validation, self.shape, self.seed = train, validation, shape, seed
+        self._data_parallel = 0, 1
+        self._consumed_samples = 0
+
+    def set_data_parallel(self, rank: int, size: int) -> None:
+        """Say which data-parallel rank this process is; call it before a loader is made."""
+        self.shape.check(size)
+        self._data_parallel = rank, size
+
+    def set_consumed_samples(self, consumed_samples: int) -> None:
+        """Make the next training loader start where an earlier run's last step ended."""
+        self._consumed_samples = consumed_samples
+
+    def cache_features(self, features_of: Callable[[LabelledSequences], Tensor]) -> None:
+        """Let a frozen encoder see every sequence once: from here on, batches carry what it made of them [B, H]."""
+        for data in (self.train, self.validation):
+            if data.features is None:
+                data.features = features_of(data)
+
+    def train_dataloader(self) -> DataLoader[LabelledStep]:
+        """Shuffled steps without end, from the count of consumed samples on."""
+        return self._loader(self.train, self.seed, self._consumed_samples)
+
+    def val_dataloader(self) -> DataLoader[LabelledStep]:
+        """The validation samples, once and in order."""
+        return self._loader(self.validation, None, 0)
+
+    def _loader(self, data: LabelledSequences, seed: int | None, consumed: int) -> DataLoader[LabelledStep]:
+        rank, size = self._data_parallel
+        steps = LabelledSteps(
+            data, self.shape, seed=seed, consumed_samples=consumed, data_parallel_rank=rank, data_parallel_size=size
+        )
+        return DataLoader(steps, batch_size=None, generator=torch.Generator())
+
+

@@ -1,0 +1,125 @@
+"""A classifier of sequences as a NeMo model: the pre-trained encoder, then H-64-C on the centre token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnabert_nemo.data.labelled import LabelledBatch, LabelledSequences, LabelledStep, LabelledSteps, SampleShape
+from dnabert_nemo.megatron import topology, weights
+from dnabert_nemo.megatron.bert import BertForClassification
+from dnabert_nemo.megatron.losses import ClassificationLoss
+from dnabert_nemo.megatron.shape import transformer_config
+from dnabert_nemo.megatron.sizes import ParallelSizes
+from dnabert_nemo.model.base import MegatronModel
+
+_ENCODER = ("embedding.", "encoder.")
+
+
+class DnabertClassifier(MegatronModel):
+    """Calls one of `cfg.labels` for every sequence.
+
+    With `cfg.freeze_encoder` the encoder keeps its pre-trained weights and sees every sequence only once.
+    """
+
+    def __init__(self, cfg: Any, trainer: Any = None) -> None:
+        super().__init__(cfg, trainer)
+        self.consumed_samples = 0
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+        return list(self.cfg.labels)
+
+    @property
+    def sum_names(self) -> Sequence[str]:
+        return self.new_loss().sum_names
+
+    def new_stage(self, sizes: ParallelSizes, precision: str) -> BertForClassification:
+        return BertForClassification(
+            transformer_config(self.shape, sizes, precision), self.shape, len(self.cfg.labels)
+        )
+
+    def new_loss(self) -> ClassificationLoss:
+        return ClassificationLoss(len(self.cfg.labels))
+
+    def take(self, whole: dict[str, Tensor]) -> None:
+        """Take a classifier's tensors whole, or of a language model those of the encoder; the head is then new."""
+        parts = ("",) if "head.0.weight" in whole else _ENCODER
+        for part in parts:
+            weights.spread(self.bert, whole, source=self._initial_source, prefix=part)
+
+    def build(self, sizes: ParallelSizes, precision: str) -> None:
+        super().build(sizes, precision)
+        if self.cfg.freeze_encoder:
+            for name, parameter in self.bert.named_parameters():
+                parameter.requires_grad = not name.startswith(_ENCODER)
+
+    def forward(self, batch: LabelledBatch) -> Tensor:
+        """Return the logits [B, C] (on one rank)."""
+        return self.bert(batch)
+
+    @torch.no_grad()
+    def predict(self, data: LabelledSequences, micro_batch_size: int = 16) -> Tensor:
+        """Return the probabilities [n, C] of a dataset's sequences, in order (on one rank)."""
+        self.bert.eval()
+        steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
+        return torch.cat([self.bert(step.micro_batches[0].to(self.device)).softmax(-1).cpu() for step in steps])
+
+    @torch.no_grad()
+    def features_of(self, data: LabelledSequences) -> Tensor:
+        """Return what the encoder makes of a dataset's sequences [n, H], each data-parallel rank doing its share."""
+        self.bert.eval()
+        size = self.trainer.datamodule.shape.micro_batch_size
+        rank, ranks = topology.data_rank(), topology.data_size()
+        shape = SampleShape(size * ranks, size)
+        steps = LabelledSteps(data, shape, seed=None, data_parallel_rank=rank, data_parallel_size=ranks)
+        features = torch.zeros(len(data), self.shape.hidden_size, device=topology.device())
+        for number, step in enumerate(steps):
+            (batch,) = step.micro_batches
+            first = number * shape.global_batch_size + rank * size
+            features[first : first + len(batch.labels)] = self.bert.features(batch.to(topology.device())).float()
+        return topology.sum_over_data_ranks(features).cpu()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Tell the data which part of every step is this rank's."""
+        self.trainer.datamodule.set_data_parallel(topology.data_rank(), topology.data_size())
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.cfg.freeze_encoder:
+            self.trainer.datamodule.cache_features(self.features_of)
+
+    def training_step(self, batch: LabelledStep, batch_idx: int) -> None:
+        """Take one optimizer step and log what it measured."""
+        sums = self.step(batch.micro_batches, training=True)
+        self.consumed_samples = batch.consumed_samples
+        self.log_dict(self._means(sums), prog_bar=True)
+        self.log("lr", self.optimizer.param_groups[0]["lr"])
+        self.log("consumed_samples", float(self.consumed_samples))
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation = torch.zeros(len(self.sum_names), dtype=torch.double)
+
+    def validation_step(self, batch: LabelledStep, batch_idx: int) -> None:
+        """Add one step of the validation samples to the sums."""
+        self._validation += torch.stack(list(self.step(batch.micro_batches, training=False).values())).cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all validation samples."""
+        sums = dict(zip(self.sum_names, self._validation, strict=True))
+        self.log_dict({f"val_{name}": value for name, value in self._means(sums).items()}, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["consumed_samples"] = self.consumed_samples
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.consumed_samples = checkpoint["consumed_samples"]
+        self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
+
+    def _means(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        correct = sum(sums[f"{label}->{label}"] for label in range(len(self.cfg.labels)))
+        return {"loss": sums["loss"] / sums["samples"], "accuracy": correct / sums["samples"]}

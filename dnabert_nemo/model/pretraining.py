@@ -1,0 +1,98 @@
+"""The masked language model as a NeMo model: from packed steps of masked k-mers to a .nemo file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from dnabert_nemo.data.batch import MicroBatch, StepBatch
+from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.bert import BertForMaskedLM
+from dnabert_nemo.megatron.losses import MASKED_LM_SUMS, MaskedLMLoss
+from dnabert_nemo.megatron.shape import transformer_config
+from dnabert_nemo.megatron.sizes import ParallelSizes
+from dnabert_nemo.model.base import MegatronModel, Throughput
+
+
+class DnabertModel(MegatronModel):
+    """DNABERT: BERT over overlapping k-mers, trained to fill in masked ones.
+
+    Where training stands is two counts, `consumed_samples` and `consumed_tokens`; they travel with the checkpoint.
+    """
+
+    def __init__(self, cfg: Any, trainer: Any = None) -> None:
+        super().__init__(cfg, trainer)
+        self.consumed_samples = 0
+        self.consumed_tokens = 0
+        self._validation: dict[str, torch.Tensor] = {}
+
+    @property
+    def sum_names(self) -> Sequence[str]:
+        return MASKED_LM_SUMS
+
+    def new_stage(self, sizes: ParallelSizes, precision: str) -> BertForMaskedLM:
+        return BertForMaskedLM(transformer_config(self.shape, sizes, precision), self.shape)
+
+    def new_loss(self) -> MaskedLMLoss:
+        return MaskedLMLoss(len(self.vocabulary.tokens[-1]))
+
+    def forward(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the logits [M, V] at the places `batch.masked_at` (on one rank)."""
+        return self.bert(batch)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Tell the data which part of every step is this rank's."""
+        self.trainer.datamodule.set_data_parallel(topology.data_rank(), topology.data_size())
+
+    def on_train_start(self) -> None:
+        self._throughput = Throughput()
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Take one optimizer step and log what it measured."""
+        sums = self.step(batch.micro_batches, training=True)
+        self.consumed_samples = batch.consumed_samples
+        self.consumed_tokens += batch.num_tokens
+        self.log_dict(_means(sums), prog_bar=True)
+        self.log_dict(
+            {
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "grad_norm": self.optimizer.grad_norm if self.optimizer.grad_norm is not None else float("nan"),
+                "consumed_samples": float(self.consumed_samples),
+                "consumed_tokens": float(self.consumed_tokens),
+                "tokens_per_second": self._throughput(batch.num_tokens),
+            }
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self._validation = {name: torch.zeros((), dtype=torch.double) for name in self.sum_names}
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Add one step of the validation samples to the sums."""
+        for name, value in self.step(batch.micro_batches, training=False).items():
+            self._validation[name] += value.cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all validation samples, and how many places they are over."""
+        means = {f"val_{name}": value for name, value in _means(self._validation).items()}
+        self.log_dict(means, prog_bar=True)
+        self.log("val_hidden_bases", self._validation["hidden_bases"])
+        self._throughput = Throughput()  # what validation took is not training's
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["consumed_samples"] = self.consumed_samples
+        checkpoint["consumed_tokens"] = self.consumed_tokens
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.consumed_samples = checkpoint["consumed_samples"]
+        self.consumed_tokens = checkpoint["consumed_tokens"]
+        self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
+
+
+def _means(sums: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        "loss": sums["loss"] / sums["masked_tokens"],
+        "masked_accuracy": sums["correct_tokens"] / sums["masked_tokens"],
+        "base_cross_entropy": sums["base_cross_entropy"] / sums["hidden_bases"],
+    }

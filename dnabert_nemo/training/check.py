@@ -1,0 +1,73 @@
+"""Everything a config can be told before NeMo is imported, a file is written or a device is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.kmer.vocabulary import Vocabulary
+from dnabert_nemo.megatron.sizes import ParallelSizes
+from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.training.launch import Launch, launch
+
+PRECISIONS = {"32": "fp32", "32-true": "fp32", "bf16": "bf16", "bf16-mixed": "bf16", "16": "fp16", "16-mixed": "fp16"}
+
+
+def check_pretraining(cfg: DictConfig) -> None:
+    """Raise ConfigError or ShardError for what a pre-training run could not get past."""
+    check_run(cfg)
+    data = cfg.model.data
+    shape = StepShape(
+        cfg.model.global_batch_size,
+        cfg.model.micro_batch_size,
+        data.tokens_per_row,
+        cfg.model.max_position_embeddings,
+    )
+    sizes, ranks = sizes_of(cfg), launch_of(cfg).num_ranks
+    shape.check(sizes.data(ranks))
+    for path in (data.train, data.validation):
+        ShardSet.open(Path(path), cfg.model.tokenizer.k)
+
+
+def check_run(cfg: DictConfig) -> None:
+    """Raise ConfigError for parallel sizes, precision or a schedule that cannot work."""
+    model = cfg.model
+    if not 1 <= model.tokenizer.k <= 7:
+        raise ConfigError(f"model.tokenizer.k={model.tokenizer.k} is not in 1..7")
+    if model.hidden_size % model.num_attention_heads:
+        raise ConfigError(
+            f"model.num_attention_heads={model.num_attention_heads} does not divide model.hidden_size={model.hidden_size}"
+        )
+    sizes_of(cfg).check(
+        num_ranks=launch_of(cfg).num_ranks,
+        num_layers=model.num_layers,
+        num_attention_heads=model.num_attention_heads,
+        ffn_hidden_size=model.ffn_hidden_size,
+        padded_vocab_size=Vocabulary(model.tokenizer.k).padded_size(128),
+        tokens_per_micro_batch=model.micro_batch_size * model.data.tokens_per_row,
+    )
+    precision = str(cfg.trainer.precision)
+    if precision not in ("auto", *PRECISIONS):
+        raise ConfigError(f"trainer.precision={precision} is not known: choose auto or one of {', '.join(PRECISIONS)}")
+    sched, steps = model.optim.sched, cfg.trainer.max_steps
+    if sched.warmup_steps + sched.constant_steps > steps:
+        raise ConfigError(
+            f"model.optim.sched.warmup_steps={sched.warmup_steps} + constant_steps={sched.constant_steps} is more than "
+            f"trainer.max_steps={steps}: shorten them or lengthen the run"
+        )
+
+
+def sizes_of(cfg: DictConfig) -> ParallelSizes:
+    """The sizes of the parallel groups a config asks for."""
+    model = cfg.model
+    return ParallelSizes(
+        model.tensor_model_parallel_size, model.pipeline_model_parallel_size, model.sequence_parallel
+    )
+
+
+def launch_of(cfg: DictConfig) -> Launch:
+    """The ranks of this run."""
+    return launch(cfg.trainer.devices, cfg.trainer.num_nodes)
