@@ -8,4 +8,6 @@ if "dnabert_nemo." not in getattr(_nemo_common, "ALLOWED_TARGET_PREFIXES", ["dna
 from dnabert_nemo.model.classification import DnabertClassifier  # noqa: E402
 from dnabert_nemo.model.pretraining import DnabertModel  # noqa: E402
 
-__all__ = ["DnabertClassifier", "DnabertModel"]
+from dnabert_nemo.model.restore import restore  # noqa: E402
+
+__all__ = ["DnabertClassifier", "DnabertModel", "restore"]

@@ -27,6 +27,7 @@ from dnabert_nemo.model import nemo_file
 
 _PADDED_TO = 128  # of tokens, whatever the tensor-parallel size: one file serves every size
 _SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
+ENCODER_KEYS = _SHAPE_KEYS | {"tokenizer"}  # what a config must share with another for their encoders to be alike
 
 
 def bert_shape(cfg: DictConfig | dict[str, Any]) -> BertShape:

@@ -63,8 +63,14 @@ class DnabertClassifier(MegatronModel):
         return self.bert(batch)
 
     @torch.no_grad()
-    def predict(self, data: LabelledSequences, micro_batch_size: int = 16) -> Tensor:
-        """Return the probabilities [n, C] of a dataset's sequences, in order (on one rank)."""
+    def predict(self, sequences: Sequence[str], micro_batch_size: int = 16) -> Tensor:
+        """Return the probabilities [n, C] of sequences of A, C, G and T, in order (on one rank)."""
+        data = LabelledSequences(
+            sequences,
+            [0] * len(sequences),
+            k=self.cfg.tokenizer.k,
+            max_positions=self.shape.max_position_embeddings,
+        )
         self.bert.eval()
         steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
         return torch.cat([self.bert(step.micro_batches[0].to(self.device)).softmax(-1).cpu() for step in steps])

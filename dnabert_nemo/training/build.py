@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -15,15 +16,24 @@ from nemo.utils import logging as nemo_logging
 from nemo.utils.exp_manager import exp_manager
 from omegaconf import DictConfig, OmegaConf
 
+from dnabert_nemo.data.labelled import LabelledDataModule, LabelledSequences, SampleShape
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.megatron import checkpoint
-from dnabert_nemo.model import DnabertModel, nemo_file
+from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
+from dnabert_nemo.model.base import ENCODER_KEYS
 from dnabert_nemo.training.callbacks import LatestCheckpoints, PlainLines
-from dnabert_nemo.training.check import PRECISIONS, launch_of, sizes_of
+from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sizes_of
 from dnabert_nemo.training.strategy import MegatronStrategy
 
 log = logging.getLogger("dnabert_nemo")
+
+
+class LabelledSplit(Protocol):
+    """A part of a dataset: sequences of bases and the integer label of each."""
+
+    sequences: Sequence[str]
+    labels: Sequence[int]
 
 
 def pretraining_data(cfg: DictConfig) -> PretrainingDataModule:
@@ -63,6 +73,44 @@ def pretraining_model(cfg: DictConfig) -> DnabertModel:
         shape.vocab_size,
         shape.padded_vocab_size,
     )
+    return model
+
+
+def with_encoder(cfg: DictConfig) -> DictConfig:
+    """Complete a fine-tuning config with the shape and vocabulary of the model in `restore_from_path`, and check it.
+
+    Raises:
+        CheckpointError: that file is not a .nemo file.
+        ConfigError: the run could not get past its config.
+    """
+    file = nemo_file.read_config(Path(cfg.restore_from_path))
+    encoder = {key: value for key, value in file.items() if key in ENCODER_KEYS}
+    encoder["tokenizer"] = {**encoder["tokenizer"], "vocab_file": None}
+    complete = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    complete.model = OmegaConf.merge(encoder, complete.model)
+    check_finetuning(complete)
+    return complete
+
+
+def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSplit) -> LabelledDataModule:
+    """Encode the sequences of a fine-tuning run, as the encoder's vocabulary has them."""
+    model = cfg.model
+    encoded = [
+        LabelledSequences(
+            split.sequences, split.labels, k=model.tokenizer.k, max_positions=model.max_position_embeddings
+        )
+        for split in (train, validation)
+    ]
+    log.info("data: %d sequences to train on, %d to validate on", *map(len, encoded))
+    shape = SampleShape(model.global_batch_size, model.micro_batch_size)
+    return LabelledDataModule(*encoded, shape, seed=model.seed)
+
+
+def classifier(cfg: DictConfig, labels: Sequence[str]) -> DnabertClassifier:
+    """Make a classifier on the encoder of `restore_from_path`."""
+    model = DnabertClassifier(OmegaConf.merge(cfg.model, {"labels": list(labels)}))
+    model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
+    log.info("model: %s on a %s encoder", ", ".join(labels), "frozen" if cfg.model.freeze_encoder else "trained")
     return model
 
 

@@ -18,8 +18,8 @@ PRECISIONS = {"32": "fp32", "32-true": "fp32", "bf16": "bf16", "bf16-mixed": "bf
 
 def check_pretraining(cfg: DictConfig) -> None:
     """Raise ConfigError or ShardError for what a pre-training run could not get past."""
-    check_run(cfg)
     data = cfg.model.data
+    check_run(cfg, tokens_per_micro_batch=cfg.model.micro_batch_size * data.tokens_per_row)
     shape = StepShape(
         cfg.model.global_batch_size,
         cfg.model.micro_batch_size,
@@ -32,7 +32,18 @@ def check_pretraining(cfg: DictConfig) -> None:
         ShardSet.open(Path(path), cfg.model.tokenizer.k)
 
 
-def check_run(cfg: DictConfig) -> None:
+def check_finetuning(cfg: DictConfig) -> None:
+    """Raise ConfigError for what a fine-tuning run could not get past; the config has its encoder's shape."""
+    model = cfg.model
+    check_run(cfg, tokens_per_micro_batch=model.micro_batch_size * model.max_position_embeddings)
+    if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
+        raise ConfigError(
+            f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is run once, "
+            "ahead of training, and its head trains on one stage: use 1, or model.freeze_encoder=false"
+        )
+
+
+def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
     """Raise ConfigError for parallel sizes, precision or a schedule that cannot work."""
     model = cfg.model
     if not 1 <= model.tokenizer.k <= 7:
@@ -47,7 +58,7 @@ def check_run(cfg: DictConfig) -> None:
         num_attention_heads=model.num_attention_heads,
         ffn_hidden_size=model.ffn_hidden_size,
         padded_vocab_size=Vocabulary(model.tokenizer.k).padded_size(128),
-        tokens_per_micro_batch=model.micro_batch_size * model.data.tokens_per_row,
+        tokens_per_micro_batch=tokens_per_micro_batch,
     )
     precision = str(cfg.trainer.precision)
     if precision not in ("auto", *PRECISIONS):

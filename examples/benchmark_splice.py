@@ -1,0 +1,43 @@
+"""Report how a fine-tuned classifier does on splice sites it has not seen, beside the rule that needs no model.
+
+    python examples/benchmark_splice.py --config-name benchmark_splice restore_from_path=splice.nemo dataset_path=splice output_dir=report
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dnabert_nemo.command import command
+from dnabert_nemo.downstream.report import report_context, report_rows, write_report
+from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
+
+COMMAND = ["python", *sys.argv]
+log = logging.getLogger("dnabert_nemo")
+
+
+@command("benchmark_splice")
+def main(cfg: DictConfig) -> None:
+    dataset = load_splice_dataset(Path(cfg.dataset_path))
+    windows = dataset.splits[cfg.split]
+    from dnabert_nemo.model import DnabertClassifier, restore
+
+    model = restore(Path(cfg.restore_from_path), DnabertClassifier)
+    predictions = model.predict(windows.sequences, cfg.micro_batch_size).argmax(-1).numpy()
+    rows = report_rows(windows, {Path(cfg.restore_from_path).stem: predictions}, seed=cfg.seed)
+    context = report_context(
+        dataset,
+        split=cfg.split,
+        seeds={"bootstrap": cfg.seed, "training": model.cfg.seed},
+        command=COMMAND,
+        files={"model": Path(cfg.restore_from_path)},
+    )
+    folder = write_report(Path(cfg.output_dir), rows, context, overwrite=cfg.overwrite)
+    log.info("%s", (folder / "report.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
