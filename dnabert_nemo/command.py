@@ -1,4 +1,4 @@
-"""What every entry point in examples/ shares: Hydra reads the config, errors end in one line and exit code 2."""
+"""What every entry point in examples/ shares: Hydra reads the config, errors are one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dnabert_nemo.errors import DnabertError
@@ -18,14 +18,19 @@ from dnabert_nemo.errors import DnabertError
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 # A command leaves its output where the config says and nowhere else: no dated folders, no second log format.
-_HYDRA_DEFAULTS = {"hydra.run.dir": ".", "hydra.output_subdir": "null", "hydra/job_logging": "none", "hydra/hydra_logging": "none"}
+_HYDRA_DEFAULTS = {
+    "hydra.run.dir": ".",
+    "hydra.output_subdir": "null",
+    "hydra/job_logging": "none",
+    "hydra/hydra_logging": "none",
+}
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make `main(cfg)` a command that composes `conf/<config_name>.yaml` with the overrides on its command line.
+    """Make `main(cfg)` a command that composes `conf/<config_name>.yaml` with its overrides.
 
-    The command takes Hydra's own flags (`--config-name`, `--config-dir`, `--cfg job`, `--help`). An unknown key,
-    a missing value (`???`) or any `DnabertError` ends it with one line on stderr and exit code 2.
+    The command takes Hydra's own flags (`--config-name`, `--config-dir`, `--cfg job`, `--help`). An unknown
+    key, a missing value (`???`) or any `DnabertError` ends it with one line on stderr and exit code 2.
     """
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -35,13 +40,22 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             given = {argument.lstrip("+").split("=", 1)[0] for argument in sys.argv[1:]}
             sys.argv += [f"{key}={value}" for key, value in _HYDRA_DEFAULTS.items() if key not in given]
             try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(_checked(main))()
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+                    _checked(main)
+                )()
             except (HydraException, OmegaConfBaseException) as error:
                 _fail(_hydra_message(error))
 
         return run
 
     return decorate
+
+
+def listed(value: object) -> tuple[str, ...] | None:
+    """Take a list in a config, or the one thing in its place, as strings; None stays None."""
+    if value is None:
+        return None
+    return tuple(map(str, value)) if isinstance(value, list | ListConfig) else (str(value),)
 
 
 def _plain_lines() -> None:
@@ -52,7 +66,9 @@ def _plain_lines() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
         log.propagate = False
-    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    rank = next(
+        (os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0"
+    )
     log.setLevel(logging.INFO if rank == "0" else logging.WARNING)
 
 
@@ -63,7 +79,9 @@ def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _fail(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
         try:
             main(cfg)
-        except DnabertError as error:  # here, since Hydra prints a line of its own about what passes through it
+        except (
+            DnabertError
+        ) as error:  # here, since Hydra prints a line of its own about what passes through it
             _fail(str(error))
 
     return check_then_run
@@ -75,7 +93,7 @@ def _hydra_message(error: Exception) -> str:
     key = getattr(cause, "full_key", None)
     outer = str(error).strip().splitlines()[0]
     if "is not in struct" in str(cause):
-        return f"{outer.rstrip('.')}: unknown config key{f' {key!r}' if key else ''}; `--cfg job` prints the keys there are"
+        return f"{outer.rstrip('.')}: {key or 'it'} is no key of this config; `--cfg job` prints its keys"
     return outer if first == outer else f"{outer} ({first})"
 
 

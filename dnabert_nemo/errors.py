@@ -14,7 +14,7 @@ class ConfigError(DnabertError):
 
 
 class FormatError(DnabertError):
-    """An input file that is not what it should be; the message starts with the file and, where known, the line."""
+    """An input file that is not what it should be; the message starts with the file and any known line."""
 
     def __init__(self, path: str | Path, problem: str, *, line: int | None = None) -> None:
         self.path, self.line = Path(path), line

@@ -1,6 +1,7 @@
-"""Report how a fine-tuned classifier does on splice sites it has not seen, beside the rule that needs no model.
+"""Report how a classifier does on splice sites it has not seen, beside the rule that needs no model.
 
-    python examples/benchmark_splice.py --config-name benchmark_splice restore_from_path=splice.nemo dataset_path=splice output_dir=report
+python examples/benchmark_splice.py --config-name benchmark_splice restore_from_path=splice.nemo
+dataset_path=splice output_dir=report
 """
 
 from __future__ import annotations

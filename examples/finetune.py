@@ -1,6 +1,7 @@
 """Fine-tune a pre-trained DNABERT on the windows of a splice dataset.
 
-    python examples/finetune.py --config-name splice restore_from_path=dnabert.nemo model.data.dataset_path=splice
+    python examples/finetune.py --config-name splice restore_from_path=dnabert.nemo
+    model.data.dataset_path=splice
 
 The same command again goes on from the newest checkpoint. The classifier is written to
 runs/NAME/checkpoints/NAME.nemo when the run ends; benchmark_splice.py scores it.

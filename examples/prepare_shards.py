@@ -9,16 +9,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnabert_nemo.command import command
+from dnabert_nemo.command import command, listed
 from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
 from dnabert_nemo.shards.splits import SplitSettings
-
-
-def listed(value: object) -> tuple[str, ...] | None:
-    """Take a list in the config, or the one thing in its place; None stays None."""
-    if value is None:
-        return None
-    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
 
 @command("prepare_shards")

@@ -37,7 +37,11 @@ class LabelledBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(
             self,
-            **{name: v.to(device, non_blocking=non_blocking) for name, v in values.items() if isinstance(v, Tensor)},
+            **{
+                name: v.to(device, non_blocking=non_blocking)
+                for name, v in values.items()
+                if isinstance(v, Tensor)
+            },
         )
 
 
@@ -50,7 +54,9 @@ class LabelledStep:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledStep:
         """Copy every tensor to a device."""
-        return replace(self, micro_batches=tuple(each.to(device, non_blocking) for each in self.micro_batches))
+        return replace(
+            self, micro_batches=tuple(each.to(device, non_blocking) for each in self.micro_batches)
+        )
 
 
 class LabelledSequences:
@@ -60,7 +66,9 @@ class LabelledSequences:
         ConfigError: a sequence has more k-mers than the model has positions.
     """
 
-    def __init__(self, sequences: Sequence[str], labels: Sequence[int], *, k: int, max_positions: int) -> None:
+    def __init__(
+        self, sequences: Sequence[str], labels: Sequence[int], *, k: int, max_positions: int
+    ) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.kmers = [kmer_ids(encode(sequence), k).astype(np.int64) for sequence in sequences]
         self.max_positions = max_positions
@@ -68,7 +76,8 @@ class LabelledSequences:
         longest = max(map(len, self.kmers), default=0) + NUM_ENDS
         if longest > max_positions:
             raise ConfigError(
-                f"a sequence of the dataset takes {longest} tokens and model.max_position_embeddings={max_positions}: "
+                f"a sequence of the dataset takes {longest} tokens and "
+                f"model.max_position_embeddings={max_positions}: "
                 "make the windows shorter, or use a model with more positions"
             )
 
@@ -102,7 +111,7 @@ class LabelledSequences:
 
 @dataclass(frozen=True)
 class SampleShape:
-    """How the samples of a step are shared out; both sizes count samples, the first over all data-parallel ranks."""
+    """How a step's samples are shared out; sizes count samples, the first over all data-parallel ranks."""
 
     global_batch_size: int
     micro_batch_size: int
@@ -113,7 +122,8 @@ class SampleShape:
             self.micro_batch_size * data_parallel_size
         ):
             raise ConfigError(
-                f"model.global_batch_size={self.global_batch_size} is not a multiple of model.micro_batch_size="
+                f"model.global_batch_size={self.global_batch_size} is not a multiple of "
+                "model.micro_batch_size="
                 f"{self.micro_batch_size} x {data_parallel_size} data-parallel ranks: change one of them"
             )
 
@@ -178,7 +188,7 @@ class LabelledDataModule(LightningDataModule):
         self._consumed_samples = consumed_samples
 
     def cache_features(self, features_of: Callable[[LabelledSequences], Tensor]) -> None:
-        """Let a frozen encoder see every sequence once: from here on, batches carry what it made of them [B, H]."""
+        """Let a frozen encoder see every sequence once; batches then carry what it made of them [B, H]."""
         for data in (self.train, self.validation):
             if data.features is None:
                 data.features = features_of(data)
@@ -194,8 +204,11 @@ class LabelledDataModule(LightningDataModule):
     def _loader(self, data: LabelledSequences, seed: int | None, consumed: int) -> DataLoader[LabelledStep]:
         rank, size = self._data_parallel
         steps = LabelledSteps(
-            data, self.shape, seed=seed, consumed_samples=consumed, data_parallel_rank=rank, data_parallel_size=size
+            data,
+            self.shape,
+            seed=seed,
+            consumed_samples=consumed,
+            data_parallel_rank=rank,
+            data_parallel_size=size,
         )
         return DataLoader(steps, batch_size=None, generator=torch.Generator())
-
-

@@ -1,1 +1,1 @@
-"""BERT over tensor, pipeline, sequence and data parallel ranks: the only folder that imports megatron-core."""
+"""BERT over tensor, pipeline, sequence and data parallel ranks: only this folder imports megatron-core."""

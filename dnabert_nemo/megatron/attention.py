@@ -21,7 +21,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 @dataclass
 class Segments(PackedSeqParams):
-    """Megatron's packed-sequence parameters with the segment lengths on the host, where a split needs them."""
+    """Megatron's packed-sequence parameters, with the lengths on the host where a split needs them."""
 
     lengths: tuple[int, ...] = field(default=())
 
@@ -67,7 +67,8 @@ class PackedSelfAttention(MegatronModule):  # type: ignore[misc]
         """
         assert packed_seq_params is not None
         dropout = self.dropout if self.training else 0.0
-        # split, not slices: the backward of a split is one concatenation, that of n slices n zero-filled copies
+        # split, not slices: the backward of a split is one concatenation, that of n slices n zero-filled
+        # copies
         parts = [x.transpose(0, 1).split(packed_seq_params.lengths, dim=1) for x in (query, key, value)]
         with self._own_random_numbers(dropout):
             attended = [
@@ -77,7 +78,7 @@ class PackedSelfAttention(MegatronModule):  # type: ignore[misc]
         return torch.cat(attended, dim=1).transpose(0, 1).reshape(query.shape[0], -1)
 
     def _own_random_numbers(self, dropout: float) -> Any:
-        """Heads differ by tensor rank, so must their dropout; a sequence-parallel block is forked as a whole already."""
+        """Heads differ by tensor rank, so must their dropout; sequence parallelism has forked already."""
         if dropout == 0.0 or self.config.sequence_parallel:
             return nullcontext()
         return tensor_parallel.get_cuda_rng_tracker().fork()

@@ -1,7 +1,7 @@
-"""BERT for packed rows: Megatron's embedding and transformer block, then the head of the task on the last stage.
+"""BERT for packed rows: Megatron's embedding and transformer block, then the head of the task.
 
-T packed tokens, M masked places, B samples, H hidden, V padded vocabulary, C classes, R tensor-parallel ranks.
-Hidden states are Megatron's [T, 1, H], or [T / R, 1, H] between layers under sequence parallelism.
+T packed tokens, M masked places, B samples, H hidden, V padded vocabulary, C classes, R tensor-parallel
+ranks. Hidden states are Megatron's [T, 1, H], or [T / R, 1, H] between layers under sequence parallelism.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from dnabert_nemo.megatron.shape import BertShape
 class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
     """This pipeline stage of the masked language model; only masked places reach its head.
 
-    The head is dense, GELU, LayerNorm and the tied embedding with a bias. Rows of the embedding that only pad the
-    vocabulary stay zero and their logits are minus infinity, so they win no softmax and learn nothing.
+    The head is dense, GELU, LayerNorm and the tied embedding with a bias. Rows of the embedding that only
+    pad the vocabulary stay zero and their logits are minus infinity, so they win no softmax and learn
+    nothing.
     """
 
     def __init__(self, config: TransformerConfig, shape: BertShape) -> None:
@@ -61,7 +62,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
         self.encoder.set_input_tensor(_only(input_tensor))
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
-        """Return the vocabulary-parallel logits [M, V / R] at the masked places, or this stage's hidden states."""
+        """Return the logits [M, V / R] at the masked places, or this stage's hidden states."""
         hidden = _hidden_states(self, batch)
         if not self.post_process:
             return hidden
@@ -77,7 +78,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
 
 
 class BertForClassification(MegatronModule):  # type: ignore[misc]
-    """This pipeline stage of a classifier of samples: the encoder, then H-64-C on one token of each sample."""
+    """This pipeline stage of a classifier: the encoder, then H-64-C on one token of each sample."""
 
     def __init__(self, config: TransformerConfig, shape: BertShape, num_classes: int) -> None:
         super().__init__(config=config)
@@ -100,13 +101,14 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
     def forward(self, batch: Any) -> torch.Tensor:
         """Return the logits [B, C] of the samples, or this stage's hidden states.
 
-        A batch that carries `features` [B, H], computed before by a frozen encoder, goes straight to the head.
+        A batch that carries `features` [B, H], computed before by a frozen encoder, goes straight to the
+        head.
         """
         features = self.features(batch) if batch.features is None else batch.features
         return self.head(features) if self.post_process else features
 
     def features(self, batch: Any) -> torch.Tensor:
-        """Return the hidden state [B, H] of each sample's token at `batch.pooled_at`, or this stage's hidden states."""
+        """Return the hidden state [B, H] at each `batch.pooled_at`, or this stage's hidden states."""
         hidden = _hidden_states(self, batch)
         if not self.post_process:
             return hidden

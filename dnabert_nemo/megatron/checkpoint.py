@@ -1,4 +1,4 @@
-"""Checkpoints to resume from, in Megatron's distributed format: every rank writes its part, any sizes read it.
+"""Checkpoints to resume from, in Megatron's distributed format, which any sizes read.
 
 A checkpoint is a folder that appears whole: it is written aside and renamed when every rank is done.
 """
@@ -51,11 +51,12 @@ def save(path: Path, module: MegatronModule, optimizer: MegatronAdamW, progress:
 def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[str, Any]:
     """Read the weights and the optimizer into these of any sizes, and return `progress`; every rank calls.
 
-    The random states are put back where the layout of ranks is the one that wrote them; elsewhere the ranks keep the
-    states they were seeded with.
+    The random states are put back where the layout of ranks is the one that wrote them; elsewhere the ranks
+    keep the states they were seeded with.
 
     Raises:
-        CheckpointError: no complete checkpoint is there, it holds another model, or its metadata is not plain data.
+        CheckpointError: no complete checkpoint is there, it holds another model, or its metadata is not
+        plain data.
     """
     if not (path / "metadata.json").is_file():
         raise CheckpointError(f"{path}: not a complete checkpoint: give the folder of one that was finished")
@@ -77,7 +78,9 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
 
 
 def newest(folder: Path) -> Path | None:
-    """Find the finished checkpoint with the highest step, by the number its name ends in (`step=120.ckpt`)."""
+    """Find the finished checkpoint with the highest step, by the number its name ends in
+    (`step=120.ckpt`).
+    """
     finished = [p for p in folder.glob("*.ckpt") if (p / "metadata.json").is_file()]
     return max(finished, key=lambda p: int(p.stem.rpartition("=")[2]), default=None)
 
@@ -103,7 +106,8 @@ def _layout() -> list[int]:
     return [*topology.running_sizes(), topology.data_size()]
 
 
-# What torch's checkpoint metadata is made of. Anything else in that pickle is not ours, and would be run by reading it.
+# What torch's checkpoint metadata is made of. Anything else in that pickle is not ours, and would be run by
+# reading it.
 _METADATA_CLASSES = {
     "torch": {"Size"} | {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
     "torch.serialization": {"_get_layout"},
@@ -130,7 +134,7 @@ class _MetadataUnpickler(pickle.Unpickler):
 
 
 def _refuse_foreign_classes(metadata: Path) -> None:
-    """Read the metadata's pickle once with nothing but the classes it needs, before torch reads it with any."""
+    """Read the metadata's pickle with only the classes it needs, before torch reads it with any."""
     with metadata.open("rb") as file:
         try:
             _MetadataUnpickler(file).load()

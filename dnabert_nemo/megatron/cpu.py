@@ -1,8 +1,8 @@
-"""Lets megatron-core run without CUDA: the one place that knows which of its CUDA calls need an answer on the CPU.
+"""Lets megatron-core run without CUDA: only this module knows which CUDA calls need an answer here.
 
 megatron-core asks for `device="cuda"` when it makes small tensors, moves tensors with `.cuda()`, compares
-`tensor.type()` with CUDA type names, and keeps the generator states of CUDA. Each of these is answered here with its
-CPU counterpart, on which the arithmetic is the same. Nothing here is active where CUDA is used.
+`tensor.type()` with CUDA type names, and keeps the generator states of CUDA. Each of these is answered here
+with its CPU counterpart, on which the arithmetic is the same. Nothing here is active where CUDA is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ class _CudaCallsOnCpu(TorchFunctionMode):
     """Turns requests for a CUDA device, made through torch functions, into requests for the CPU."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         device = kwargs.get("device")
@@ -37,7 +41,7 @@ class _CudaCallsOnCpu(TorchFunctionMode):
 
 @contextmanager
 def _fork(tracker: Any, name: str = "model-parallel-rng") -> Iterator[None]:
-    """Draw from the named state of Megatron's tracker; its own fork warns when the CPU's generator moves meanwhile."""
+    """Draw from a named state of Megatron's tracker, whose own fork warns as the CPU's generator moves."""
     outside = torch.get_rng_state()
     torch.set_rng_state(tracker.states_[name])
     try:
@@ -48,14 +52,15 @@ def _fork(tracker: Any, name: str = "model-parallel-rng") -> Iterator[None]:
 
 
 def enter() -> None:
-    """Answer megatron-core's CUDA calls on the CPU from here to the end of the process (calling it again is free)."""
+    """Answer megatron-core's CUDA calls on the CPU until the process ends (calling again is free)."""
     global _backend
     if _backend is not None:
         return
     from megatron.core.jit import disable_jit_fuser
     from megatron.core.tensor_parallel import random as megatron_random
 
-    disable_jit_fuser()  # torch.compile of a few elementwise chains: about 17 s for the first step and no gain here
+    # torch.compile of a few elementwise chains: about 17 s for the first step and no gain here
+    disable_jit_fuser()
 
     torch.cuda.current_device = lambda: torch.device("cpu")
     torch.cuda.synchronize = lambda *args, **kwargs: None

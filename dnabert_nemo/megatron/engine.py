@@ -1,4 +1,4 @@
-"""A training step: Megatron's pipeline schedule over the micro batches of this rank, its gradients and its optimizer."""
+"""A training step: Megatron's schedule over this rank's micro batches, and the gradients it leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
 from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module, MegatronModule
 
@@ -16,7 +20,7 @@ Loss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 
 def data_parallel(module: MegatronModule, *, distributed_optimizer: bool) -> DistributedDataParallel:
-    """Wrap a stage for training: 16-bit weights where its config says so, gradients summed in fp32 over the data ranks."""
+    """Wrap a stage for training: weights in its config's type, gradients summed over data ranks in fp32."""
     config = module.config
     config.finalize_model_grads_func = finalize_model_grads
     ddp_config = DistributedDataParallelConfig(
@@ -36,12 +40,19 @@ def in_model_precision(module: MegatronModule) -> MegatronModule:
 
 
 def run_step(
-    model: MegatronModule, micro_batches: Sequence[Any], loss: Loss, *, hidden_tokens: int, num_sums: int, training: bool
+    model: MegatronModule,
+    micro_batches: Sequence[Any],
+    loss: Loss,
+    *,
+    hidden_tokens: int,
+    num_sums: int,
+    training: bool,
 ) -> torch.Tensor:
     """Run forward (and backward when training) over all micro batches and return the step's sums [num_sums].
 
-    The gradient is that of the summed loss divided by its count over the whole step, all data ranks together. The
-    sums are those of `loss`, added over micro batches and data ranks and known to every rank of the pipeline.
+    The gradient is that of the summed loss divided by its count over the whole step, all data ranks
+    together. The sums are those of `loss`, added over micro batches and data ranks and known to every rank
+    of the pipeline.
 
     Args:
         model: a stage; for training, one wrapped by `data_parallel`.

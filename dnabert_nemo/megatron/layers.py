@@ -18,9 +18,10 @@ from dnabert_nemo.megatron.attention import PackedSelfAttention
 
 
 class LayerNorm(torch.nn.LayerNorm):
-    """torch's LayerNorm whose gradients are summed over tensor ranks where each rank normalises its own tokens.
+    """torch's LayerNorm, its gradients summed over tensor ranks where each normalises tokens of its own.
 
-    megatron-core's wrapper of the same class refuses sequence parallelism; the mark below is all that it lacks.
+    megatron-core's wrapper of the same class refuses sequence parallelism; the mark below is all that it
+    lacks.
     """
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-12) -> None:
@@ -49,9 +50,12 @@ def bert_layers(config: TransformerConfig) -> TransformerBlockSubmodules:
             self_attn_bda=get_bias_dropout_add,
             pre_mlp_layernorm=LayerNorm,
             mlp=ModuleSpec(
-                module=MLP, submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
+                module=MLP,
+                submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear),
             ),
             mlp_bda=get_bias_dropout_add,
         ),
     )
-    return TransformerBlockSubmodules(layer_specs=[layer] * get_num_layers_to_build(config), layer_norm=LayerNorm)
+    return TransformerBlockSubmodules(
+        layer_specs=[layer] * get_num_layers_to_build(config), layer_norm=LayerNorm
+    )

@@ -24,8 +24,10 @@ class MaskedLMLoss:
     def __init__(self, k: int) -> None:
         self._bases = torch.from_numpy(base_table(k)[NUM_SPECIALS:].astype("int64"))  # [4^k, k]
 
-    def __call__(self, logits: torch.Tensor, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the summed loss (with its gradient), the number of places it sums, and all sums by MASKED_LM_SUMS.
+    def __call__(
+        self, logits: torch.Tensor, batch: MicroBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the summed loss (with its gradient), how many places it sums, and MASKED_LM_SUMS.
 
         Args:
             logits: [M, V / R], this rank's columns.
@@ -49,7 +51,8 @@ class MaskedLMLoss:
     def hidden_base_cross_entropy(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
         """Return -log p [J] in nats of each base that no visible token covers.
 
-        p is the middle covering token's distribution over k-mers, summed over the k-mers with that base at that place.
+        p is the middle covering token's distribution over k-mers, summed over the k-mers with that base at
+        that place.
         """
         bases = self._bases.to(logits.device)
         rows = _whole_vocabulary(logits.index_select(0, batch.hidden_token))
@@ -84,4 +87,8 @@ class ClassificationLoss:
         count = torch.tensor(batch.labels.numel(), dtype=torch.int, device=logits.device)
         cells = batch.labels * self.num_classes + logits.detach().argmax(-1)
         confusion = torch.bincount(cells, minlength=self.num_classes**2)
-        return loss, count, torch.cat([loss.detach().double()[None], count.double()[None], confusion.double()])
+        return (
+            loss,
+            count,
+            torch.cat([loss.detach().double()[None], count.double()[None], confusion.double()]),
+        )

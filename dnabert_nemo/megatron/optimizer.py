@@ -1,4 +1,4 @@
-"""Megatron's optimizer in the shape of a torch one, so that Lightning counts its steps and schedulers set its rate."""
+"""Megatron's optimizer as a torch one: Lightning counts its steps, schedulers set its rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("fused_adam", "distributed_fused_adam")
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW as BERT is trained with it; `distributed_fused_adam` shards its state over the data-parallel ranks."""
+    """AdamW as BERT is trained with it; `distributed_fused_adam` shards its state over the data ranks."""
 
     name: str = "fused_adam"
     lr: float = 2e-4
@@ -38,7 +38,7 @@ class OptimizerSettings:
 
 
 class MegatronAdamW(torch.optim.Optimizer):
-    """Steps Megatron's optimizer: main weights in fp32, clipping across all ranks, no decay of biases and norms.
+    """Steps Megatron's optimizer: fp32 main weights, global clipping, no decay of biases and norms.
 
     `grad_norm` is the norm before clipping at the last step, None where a 16-bit overflow made it skip.
     """

@@ -15,7 +15,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class BertShape:
-    """Sizes of a BERT encoder over a vocabulary of `vocab_size` tokens, padded to `padded_vocab_size` rows."""
+    """Sizes of a BERT encoder; its `vocab_size` tokens are padded to `padded_vocab_size` rows."""
 
     vocab_size: int
     padded_vocab_size: int
@@ -50,9 +50,10 @@ def _leave(weight: torch.Tensor) -> torch.Tensor:
 def transformer_config(shape: BertShape, sizes: ParallelSizes, precision: str) -> TransformerConfig:
     """Build megatron-core's config: pre-LN, erf GELU, biases everywhere, loss summed over tokens.
 
-    Weights are drawn by `weights.initialize` and not by megatron-core, so that they do not depend on the sizes. Its own
-    initialisation still runs, over nothing, because it also marks which parameters are split over tensor ranks: without
-    those marks the norm of the gradient misses them.
+    Weights are drawn by `weights.initialize` and not by megatron-core, so that they do not depend on the
+    sizes. Its own
+    initialisation still runs, over nothing, because it also marks which parameters are split over tensor
+    ranks: without those marks the norm of the gradient misses them.
     """
     dtype = dtype_of(precision)
     return TransformerConfig(

@@ -1,4 +1,4 @@
-"""How many ranks share a model, and in which way: checked from the config alone, before any device is touched."""
+"""How many ranks share a model, and how: checked from the config alone, before any device is touched."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class ParallelSizes:
         if num_ranks % self.model:
             raise ConfigError(
                 f"{tp} x {pp} needs a multiple of {self.model} ranks and there are {num_ranks}: change these "
-                f"sizes, or start as many processes (torchrun --nproc_per_node, or trainer.devices x trainer.num_nodes)"
+                "sizes, or start as many processes (torchrun --nproc_per_node, or trainer.devices x "
+                "trainer.num_nodes)"
             )
         if self.sequence_parallel and self.tensor == 1:
             raise ConfigError(
@@ -61,6 +62,7 @@ class ParallelSizes:
             )
         if self.sequence_parallel and tokens_per_micro_batch % self.tensor:
             raise ConfigError(
-                f"model.sequence_parallel=true: {tp} does not divide the {tokens_per_micro_batch} tokens of a micro "
+                f"model.sequence_parallel=true: {tp} does not divide the {tokens_per_micro_batch} tokens of "
+                "a micro "
                 "batch (model.micro_batch_size x model.data.tokens_per_row)"
             )

@@ -1,4 +1,4 @@
-"""The ranks of a run: starting Megatron's process groups and random states, and asking where this rank stands."""
+"""The ranks of a run: starting Megatron's groups and random states, and where this rank stands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from dnabert_nemo.megatron.sizes import ParallelSizes
 
 def device() -> torch.device:
     """The device this rank computes on: its CUDA device where there is one, else the CPU."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def start(sizes: ParallelSizes, seed: int) -> None:
@@ -48,10 +52,11 @@ def running_sizes() -> tuple[int, int]:
 
 
 def seed_ranks(seed: int) -> None:
-    """Seed the default generator by (seed, pipeline, data rank), alike on tensor-parallel peers, and Megatron's tracker.
+    """Seed this rank by (seed, pipeline rank, data rank), and Megatron's tracker by tensor rank too.
 
-    What tensor-parallel peers compute alike (dropout on whole hidden states) draws from the default generator; what
-    they split (attention dropout, sequence-parallel regions) from the tracker, which differs by tensor rank.
+    What tensor-parallel peers compute alike (dropout on whole hidden states) draws from the default
+    generator; what they split (attention dropout, sequence-parallel regions) from the tracker, which differs
+    by tensor rank.
     """
     stage_seed = seed + 100 * pipeline_rank() + 10_000 * data_rank()
     torch.manual_seed(stage_seed)

@@ -1,4 +1,4 @@
-"""A model's weights as whole tensors under their one-rank names: drawn, gathered from the ranks, spread over them.
+"""A model's weights as whole tensors by their one-rank names: drawn, gathered, spread over the ranks.
 
 The names and shapes are those of the same model at tensor and pipeline size 1, whatever the sizes in use.
 """
@@ -24,7 +24,7 @@ _EMBEDDING = "embedding.word_embeddings.weight"
 
 
 def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
-    """Walk over this rank's parameters, each with its one-rank name (`key`) and its place in the whole tensor."""
+    """Walk over this rank's parameters, each with its one-rank name (`key`) and place in the whole."""
     for value in module.sharded_state_dict(metadata={"non_homogeneous_layers": True}).values():
         if isinstance(value, ShardedTensor):
             yield value
@@ -32,10 +32,10 @@ def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
 
 @torch.no_grad()
 def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
-    """Draw every weight from a generator of its own, keyed by (seed, name), so the sizes in use change nothing.
+    """Draw every weight from a generator keyed by (seed, name), so the sizes in use change nothing.
 
-    Matrices are normal with `init_method_std`, the two that write to the residual stream divided by sqrt(2 L) as in
-    Megatron-LM (Shoeybi et al. 2019); biases and vocabulary padding are zero, LayerNorm weights one.
+    Matrices are normal with `init_method_std`, the two that write to the residual stream divided by sqrt(2
+    L) as in Megatron-LM (Shoeybi et al. 2019); biases and vocabulary padding are zero, LayerNorm weights one.
     """
     for shard in shards(module):
         if len(shard.global_shape) == 1:
@@ -54,10 +54,13 @@ def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
 
 @torch.no_grad()
 def gather(module: MegatronModule) -> dict[str, torch.Tensor]:
-    """Collect the whole tensors on rank 0's CPU, piece by piece; every rank calls, the others get an empty dict."""
+    """Collect the whole tensors on rank 0's CPU; every rank calls, the others get an empty dict."""
     mine = {(s.key, s.global_offset): s for s in shards(module) if is_main_replica(s.replica_id)}
     pieces_by_rank: list[list[_Piece]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(pieces_by_rank, [_Piece(s.key, s.global_offset, s.local_shape, s.global_shape, s.dtype) for s in mine.values()])
+    dist.all_gather_object(
+        pieces_by_rank,
+        [_Piece(s.key, s.global_offset, s.local_shape, s.global_shape, s.dtype) for s in mine.values()],
+    )
     rank = dist.get_rank()
     whole: dict[str, torch.Tensor] = {}
     for owner, pieces in enumerate(pieces_by_rank):
@@ -77,7 +80,9 @@ def gather(module: MegatronModule) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def spread(module: MegatronModule, whole: Mapping[str, torch.Tensor], *, source: str, prefix: str = "") -> None:
+def spread(
+    module: MegatronModule, whole: Mapping[str, torch.Tensor], *, source: str, prefix: str = ""
+) -> None:
     """Copy this rank's part of the whole tensors into its parameters whose names start with `prefix`.
 
     Raises:
@@ -91,8 +96,10 @@ def spread(module: MegatronModule, whole: Mapping[str, torch.Tensor], *, source:
         tensor = whole[shard.key]
         if tuple(tensor.shape) != tuple(shard.global_shape):
             raise CheckpointError(
-                f"{source}: {shard.key!r} is {list(tensor.shape)} and the model's is {list(shard.global_shape)}: "
-                "give the model the sizes the file was made with (model.num_layers, model.hidden_size, tokenizer.k, ...)"
+                f"{source}: {shard.key!r} is {list(tensor.shape)} and the model's is "
+                f"{list(shard.global_shape)}: "
+                "give the model the sizes the file was made with (model.num_layers, model.hidden_size, "
+                "tokenizer.k, ...)"
             )
         shard.data.copy_(tensor[_slices(shard.global_offset, shard.local_shape)])
 

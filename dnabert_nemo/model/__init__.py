@@ -5,9 +5,8 @@ from nemo.core.classes import common as _nemo_common
 if "dnabert_nemo." not in getattr(_nemo_common, "ALLOWED_TARGET_PREFIXES", ["dnabert_nemo."]):
     _nemo_common.ALLOWED_TARGET_PREFIXES.append("dnabert_nemo.")
 
-from dnabert_nemo.model.classification import DnabertClassifier  # noqa: E402
-from dnabert_nemo.model.pretraining import DnabertModel  # noqa: E402
-
-from dnabert_nemo.model.restore import restore  # noqa: E402
+from dnabert_nemo.model.classification import DnabertClassifier
+from dnabert_nemo.model.pretraining import DnabertModel
+from dnabert_nemo.model.restore import restore
 
 __all__ = ["DnabertClassifier", "DnabertModel", "restore"]

@@ -16,7 +16,6 @@ from nemo.core import ModelPT
 from nemo.core.optim.lr_scheduler import CosineAnnealing
 from omegaconf import DictConfig, OmegaConf
 
-from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import engine, topology, weights
 from dnabert_nemo.megatron.engine import Loss
@@ -27,7 +26,9 @@ from dnabert_nemo.model import nemo_file
 
 _PADDED_TO = 128  # of tokens, whatever the tensor-parallel size: one file serves every size
 _SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
-ENCODER_KEYS = _SHAPE_KEYS | {"tokenizer"}  # what a config must share with another for their encoders to be alike
+ENCODER_KEYS = _SHAPE_KEYS | {
+    "tokenizer"
+}  # what a config must share with another for their encoders to be alike
 
 
 def bert_shape(cfg: DictConfig | dict[str, Any]) -> BertShape:
@@ -47,8 +48,8 @@ def parallel_sizes(cfg: DictConfig | dict[str, Any]) -> ParallelSizes:
 class MegatronModel(ModelPT):
     """A NeMo model whose network is this rank's stage of a Megatron model, `bert`.
 
-    For training, the stage comes into being in `configure_model`, when the ranks know each other. Restored from a .nemo
-    file it is there at once and whole, in a group of this process alone.
+    For training, the stage comes into being in `configure_model`, when the ranks know each other. Restored
+    from a .nemo file it is there at once and whole, in a group of this process alone.
     """
 
     def __init__(self, cfg: DictConfig, trainer: Any = None) -> None:
@@ -56,7 +57,9 @@ class MegatronModel(ModelPT):
         self.vocabulary = Vocabulary(cfg.tokenizer.k)
         super().__init__(cfg, trainer)
         if str(cfg.tokenizer.get("vocab_file") or "").startswith("nemo:"):
-            self.vocabulary = Vocabulary.read(Path(self.register_artifact("tokenizer.vocab_file", cfg.tokenizer.vocab_file)))
+            self.vocabulary = Vocabulary.read(
+                Path(self.register_artifact("tokenizer.vocab_file", cfg.tokenizer.vocab_file))
+            )
         self.automatic_optimization = False
         self.shape = bert_shape(cfg)
         self._initial: nemo_file.NemoFile | None = None
@@ -104,14 +107,15 @@ class MegatronModel(ModelPT):
         """Wrap the stage for data-parallel training and make its optimizer and schedule."""
         optim = OmegaConf.to_container(self.cfg.optim, resolve=True)
         sched = optim.pop("sched")
-        settings = OptimizerSettings(**{**optim, "betas": tuple(optim["betas"])}, clip_grad=self.trainer.strategy.clip_grad)
+        settings = OptimizerSettings(
+            **{**optim, "betas": tuple(optim["betas"])}, clip_grad=self.trainer.strategy.clip_grad
+        )
         self.bert.to(topology.device())
         ddp = engine.data_parallel(self.bert, distributed_optimizer=settings.distributed)
         object.__setattr__(self, "ddp", ddp)  # not a child module: the weights are already those of `bert`
         self.loss = self.new_loss()
         self.optimizer = MegatronAdamW(ddp, settings)
-        if sched.pop("name") != "CosineAnnealing":
-            raise ConfigError("model.optim.sched.name: only CosineAnnealing is known")
+        sched.pop("name")  # CosineAnnealing, NeMo's
         scheduler = CosineAnnealing(self.optimizer, max_steps=self.trainer.max_steps, **sched)
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -136,14 +140,17 @@ class MegatronModel(ModelPT):
         return dict(zip(self.sum_names, sums, strict=True))
 
     def save_to(self, save_path: str) -> None:
-        """Write a .nemo file that any tensor- and pipeline-parallel size, or one CPU, opens; every rank calls."""
+        """Write a .nemo file that any parallel sizes, or one CPU, can open; every rank calls."""
         whole = weights.gather(self.bert)
         if dist.get_rank() == 0:
             config = OmegaConf.to_container(self.cfg, resolve=True)
             for key in ("data", "optim"):  # how it was trained on one machine, not what it is
                 config.pop(key, None)
             nemo_file.write(
-                Path(save_path), config, self.vocabulary, {f"bert.{name}": tensor for name, tensor in whole.items()}
+                Path(save_path),
+                config,
+                self.vocabulary,
+                {f"bert.{name}": tensor for name, tensor in whole.items()},
             )
         dist.barrier()
 

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnabert_nemo.data.labelled import LabelledBatch, LabelledSequences, LabelledStep, LabelledSteps, SampleShape
+from dnabert_nemo.data.labelled import (
+    LabelledBatch,
+    LabelledSequences,
+    LabelledStep,
+    LabelledSteps,
+    SampleShape,
+)
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
 from dnabert_nemo.megatron.losses import ClassificationLoss
@@ -47,7 +53,7 @@ class DnabertClassifier(MegatronModel):
         return ClassificationLoss(len(self.cfg.labels))
 
     def take(self, whole: dict[str, Tensor]) -> None:
-        """Take a classifier's tensors whole, or of a language model those of the encoder; the head is then new."""
+        """Take a classifier's tensors whole, or a language model's encoder under a new head."""
         parts = ("",) if "head.0.weight" in whole else _ENCODER
         for part in parts:
             weights.spread(self.bert, whole, source=self._initial_source, prefix=part)
@@ -73,11 +79,13 @@ class DnabertClassifier(MegatronModel):
         )
         self.bert.eval()
         steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
-        return torch.cat([self.bert(step.micro_batches[0].to(self.device)).softmax(-1).cpu() for step in steps])
+        return torch.cat(
+            [self.bert(step.micro_batches[0].to(self.device)).softmax(-1).cpu() for step in steps]
+        )
 
     @torch.no_grad()
     def features_of(self, data: LabelledSequences) -> Tensor:
-        """Return what the encoder makes of a dataset's sequences [n, H], each data-parallel rank doing its share."""
+        """Return what the encoder makes of the sequences [n, H], each data rank doing its share."""
         self.bert.eval()
         size = self.trainer.datamodule.shape.micro_batch_size
         rank, ranks = topology.data_rank(), topology.data_size()
@@ -87,7 +95,9 @@ class DnabertClassifier(MegatronModel):
         for number, step in enumerate(steps):
             (batch,) = step.micro_batches
             first = number * shape.global_batch_size + rank * size
-            features[first : first + len(batch.labels)] = self.bert.features(batch.to(topology.device())).float()
+            features[first : first + len(batch.labels)] = self.bert.features(
+                batch.to(topology.device())
+            ).float()
         return topology.sum_over_data_ranks(features).cpu()
 
     def setup(self, stage: str | None = None) -> None:

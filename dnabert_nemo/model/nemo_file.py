@@ -1,4 +1,4 @@
-"""The .nemo file: config, vocabulary and one-rank weights in an uncompressed tar, as NeMo's own restore reads it.
+"""The .nemo file: config, vocabulary and one-rank weights in a tar, as NeMo's own restore reads it.
 
 Reading executes nothing from the file: the weights are loaded as plain tensors, the config as plain YAML.
 """
@@ -33,7 +33,9 @@ class NemoFile:
     weights: dict[str, torch.Tensor]
 
 
-def write(path: Path, config: Mapping[str, Any], vocabulary: Vocabulary, weights: Mapping[str, torch.Tensor]) -> None:
+def write(
+    path: Path, config: Mapping[str, Any], vocabulary: Vocabulary, weights: Mapping[str, torch.Tensor]
+) -> None:
     """Write a .nemo file aside and rename it; the same contents give the same bytes."""
     config = {**config, "tokenizer": {**config["tokenizer"], "vocab_file": f"nemo:{VOCABULARY}"}}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,9 @@ def read(path: Path) -> NemoFile:
             weights = torch.load(io.BytesIO(weights_file.read()), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}") from error
+            raise CheckpointError(
+                f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}"
+            ) from error
     return NemoFile(config, vocabulary, weights)
 
 

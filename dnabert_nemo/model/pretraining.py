@@ -19,7 +19,8 @@ from dnabert_nemo.model.base import MegatronModel, Throughput
 class DnabertModel(MegatronModel):
     """DNABERT: BERT over overlapping k-mers, trained to fill in masked ones.
 
-    Where training stands is two counts, `consumed_samples` and `consumed_tokens`; they travel with the checkpoint.
+    Where training stands is two counts, `consumed_samples` and `consumed_tokens`; they travel with the
+    checkpoint.
     """
 
     def __init__(self, cfg: Any, trainer: Any = None) -> None:
@@ -58,7 +59,9 @@ class DnabertModel(MegatronModel):
         self.log_dict(
             {
                 "lr": self.optimizer.param_groups[0]["lr"],
-                "grad_norm": self.optimizer.grad_norm if self.optimizer.grad_norm is not None else float("nan"),
+                "grad_norm": self.optimizer.grad_norm
+                if self.optimizer.grad_norm is not None
+                else float("nan"),
                 "consumed_samples": float(self.consumed_samples),
                 "consumed_tokens": float(self.consumed_tokens),
                 "tokens_per_second": self._throughput(batch.num_tokens),
@@ -76,8 +79,7 @@ class DnabertModel(MegatronModel):
     def on_validation_epoch_end(self) -> None:
         """Log the means over all validation samples, and how many places they are over."""
         means = {f"val_{name}": value for name, value in _means(self._validation).items()}
-        self.log_dict(means, prog_bar=True)
-        self.log("val_hidden_bases", self._validation["hidden_bases"])
+        self.log_dict({**means, "val_hidden_bases": self._validation["hidden_bases"]}, prog_bar=True)
         self._throughput = Throughput()  # what validation took is not training's
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

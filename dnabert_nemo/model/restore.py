@@ -1,4 +1,4 @@
-"""Opening a .nemo file on one process, for inference: NeMo's own restore, after a check of what the file holds."""
+"""Opening a .nemo file for inference: NeMo's own restore, after a check of what the file holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def restore(path: Path, kind: type[Model]) -> Model:
     """
     target = str(nemo_file.read_config(path).get("target"))
     if target.rpartition(".")[2] != kind.__name__:
-        raise CheckpointError(f"{path}: holds a {target.rpartition('.')[2]} and a {kind.__name__} is wanted: give the file of one")
+        raise CheckpointError(
+            f"{path}: holds a {target.rpartition('.')[2]} and a {kind.__name__} is wanted: give the file of "
+            "one"
+        )
     nemo_file.read(path)
     model = ModelPT.restore_from(str(path))
     assert isinstance(model, kind)

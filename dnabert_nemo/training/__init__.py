@@ -1,1 +1,1 @@
-"""From a config to a run: checks, the data module, the model, and Lightning's trainer around Megatron's ranks."""
+"""From a config to a run: checks, data, model, and Lightning's trainer around Megatron's ranks."""

@@ -1,4 +1,4 @@
-"""Builds a run from its config, in reading order: data, model, trainer. No config object goes further than this."""
+"""Builds a run from its config: data, model, trainer. No config object goes further than this."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pretraining_data(cfg: DictConfig) -> PretrainingDataModule:
 
 
 def pretraining_model(cfg: DictConfig) -> DnabertModel:
-    """Make the masked language model, from the weights of `restore_from_path` where the config names a file."""
+    """Make the masked language model, from the weights of `restore_from_path` where one is named."""
     model = DnabertModel(cfg.model)
     if cfg.restore_from_path is not None:
         model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
@@ -77,7 +77,7 @@ def pretraining_model(cfg: DictConfig) -> DnabertModel:
 
 
 def with_encoder(cfg: DictConfig) -> DictConfig:
-    """Complete a fine-tuning config with the shape and vocabulary of the model in `restore_from_path`, and check it.
+    """Complete a fine-tuning config with its encoder's shape and vocabulary, and check it.
 
     Raises:
         CheckpointError: that file is not a .nemo file.
@@ -110,12 +110,14 @@ def classifier(cfg: DictConfig, labels: Sequence[str]) -> DnabertClassifier:
     """Make a classifier on the encoder of `restore_from_path`."""
     model = DnabertClassifier(OmegaConf.merge(cfg.model, {"labels": list(labels)}))
     model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
-    log.info("model: %s on a %s encoder", ", ".join(labels), "frozen" if cfg.model.freeze_encoder else "trained")
+    log.info(
+        "model: %s on a %s encoder", ", ".join(labels), "frozen" if cfg.model.freeze_encoder else "trained"
+    )
     return model
 
 
 def trainer(cfg: DictConfig) -> Trainer:
-    """Make Lightning's trainer around Megatron's ranks, and NeMo's folders, loggers and resuming around the trainer."""
+    """Make Lightning's trainer around Megatron's ranks, and NeMo's folders and loggers around it."""
     _quiet()
     started = launch_of(cfg)
     precision = _precision(str(cfg.trainer.precision))
@@ -163,7 +165,9 @@ def _precision(name: str) -> str:
     else:
         precision = "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
     if precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError(f"trainer.precision={name} needs a GPU for its loss scaling: choose 32 or bf16-mixed on a CPU")
+        raise ConfigError(
+            f"trainer.precision={name} needs a GPU for its loss scaling: choose 32 or bf16-mixed on a CPU"
+        )
     return precision
 
 
@@ -202,7 +206,9 @@ def _experiment(cfg: DictConfig, checkpoints: Path) -> dict[str, Any]:
 
 
 def _quiet() -> None:
-    """Leave the terminal to this package's own lines; warnings of the libraries still go to NeMo's log files."""
+    """Leave the terminal to this package's lines; the libraries' warnings still go to NeMo's files."""
     nemo_logging.setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")  # data resumes by its own count
+    warnings.filterwarnings(
+        "ignore", message=".*ended before the epoch ended.*"
+    )  # data resumes by its own count

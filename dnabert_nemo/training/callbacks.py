@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class LatestCheckpoints(ModelCheckpoint):
-    """Keeps the last two checkpoints, every n steps and at the end: a run starts again from the newest finished one."""
+    """Keeps the last two checkpoints, every n steps and at the end, to start again from."""
 
     def __init__(self, folder: Path, every_n_train_steps: int) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class LatestCheckpoints(ModelCheckpoint):
 
 
 class PlainLines(Callback):
-    """Writes one line of figures every n steps to a file, and to standard output where that is not a terminal."""
+    """Writes a line of figures every n steps to a file, and to standard output that is no terminal."""
 
     def __init__(self, path: Path, every_n_steps: int) -> None:
         self.path, self.every_n_steps = path, every_n_steps
@@ -61,4 +61,8 @@ def _figure(name: str, value: torch.Tensor) -> str:
     number = float(value)
     if name == "lr":
         return f"{number:.3e}"
-    return f"{number:,.0f}" if abs(number) >= 1000 or name.endswith(("samples", "bases", "tokens")) else f"{number:.6f}"
+    return (
+        f"{number:,.0f}"
+        if abs(number) >= 1000 or name.endswith(("samples", "bases", "tokens"))
+        else f"{number:.6f}"
+    )

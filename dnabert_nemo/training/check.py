@@ -13,7 +13,14 @@ from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.shards.reader import ShardSet
 from dnabert_nemo.training.launch import Launch, launch
 
-PRECISIONS = {"32": "fp32", "32-true": "fp32", "bf16": "bf16", "bf16-mixed": "bf16", "16": "fp16", "16-mixed": "fp16"}
+PRECISIONS = {
+    "32": "fp32",
+    "32-true": "fp32",
+    "bf16": "bf16",
+    "bf16-mixed": "bf16",
+    "16": "fp16",
+    "16-mixed": "fp16",
+}
 
 
 def check_pretraining(cfg: DictConfig) -> None:
@@ -38,7 +45,8 @@ def check_finetuning(cfg: DictConfig) -> None:
     check_run(cfg, tokens_per_micro_batch=model.micro_batch_size * model.max_position_embeddings)
     if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
         raise ConfigError(
-            f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is run once, "
+            f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is "
+            "run once, "
             "ahead of training, and its head trains on one stage: use 1, or model.freeze_encoder=false"
         )
 
@@ -50,7 +58,8 @@ def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
         raise ConfigError(f"model.tokenizer.k={model.tokenizer.k} is not in 1..7")
     if model.hidden_size % model.num_attention_heads:
         raise ConfigError(
-            f"model.num_attention_heads={model.num_attention_heads} does not divide model.hidden_size={model.hidden_size}"
+            f"model.num_attention_heads={model.num_attention_heads} does not divide "
+            f"model.hidden_size={model.hidden_size}"
         )
     sizes_of(cfg).check(
         num_ranks=launch_of(cfg).num_ranks,
@@ -62,11 +71,16 @@ def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
     )
     precision = str(cfg.trainer.precision)
     if precision not in ("auto", *PRECISIONS):
-        raise ConfigError(f"trainer.precision={precision} is not known: choose auto or one of {', '.join(PRECISIONS)}")
+        raise ConfigError(
+            f"trainer.precision={precision} is not known: choose auto or one of {', '.join(PRECISIONS)}"
+        )
     sched, steps = model.optim.sched, cfg.trainer.max_steps
+    if sched.name != "CosineAnnealing":
+        raise ConfigError(f"model.optim.sched.name={sched.name} is not known: it is CosineAnnealing")
     if sched.warmup_steps + sched.constant_steps > steps:
         raise ConfigError(
-            f"model.optim.sched.warmup_steps={sched.warmup_steps} + constant_steps={sched.constant_steps} is more than "
+            f"model.optim.sched.warmup_steps={sched.warmup_steps} + constant_steps={sched.constant_steps} "
+            "is more than "
             f"trainer.max_steps={steps}: shorten them or lengthen the run"
         )
 

@@ -1,4 +1,4 @@
-"""How many processes take part in a run, as its launcher and its config say: read before anything is started."""
+"""How many processes take part, as launcher and config say: read before anything is started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def launch(devices: int, num_nodes: int, environment: Mapping[str, str] = os.env
     started = Launch(local, world // local)
     if devices not in (1, started.devices) or num_nodes not in (1, started.num_nodes):
         raise ConfigError(
-            f"trainer.devices={devices} and trainer.num_nodes={num_nodes}, but {by} started {started.devices} processes "
+            f"trainer.devices={devices} and trainer.num_nodes={num_nodes}, but {by} started "
+            f"{started.devices} processes "
             f"on each of {started.num_nodes} nodes: make them agree, or leave both keys out"
         )
     return started

@@ -19,7 +19,7 @@ _NOT_KEPT = ("hyper_parameters", "hparams_name", "hparams_type", "datamodule_hyp
 
 
 class MegatronStrategy(DDPStrategy):
-    """Starts Megatron's groups over the launched processes and keeps checkpoints in Megatron's distributed format.
+    """Starts Megatron's groups over the launched processes, and keeps checkpoints in its format.
 
     Args:
         model_precision: fp32, bf16 or fp16, of the model's own weights; Lightning itself casts nothing.
@@ -57,7 +57,9 @@ class MegatronStrategy(DDPStrategy):
         """Nothing: the optimizer's state goes straight from the ranks to the checkpoint."""
         return {}
 
-    def save_checkpoint(self, checkpoint_: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint_: dict[str, Any], filepath: str | Path, storage_options: Any = None
+    ) -> None:
         """Write a checkpoint; every rank calls."""
         progress = {key: value for key, value in checkpoint_.items() if key not in _NOT_KEPT}
         model = self._dnabert()
@@ -83,5 +85,3 @@ class MegatronStrategy(DDPStrategy):
         module: LightningModule | None = self.lightning_module
         assert module is not None
         return module
-
-
