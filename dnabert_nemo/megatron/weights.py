@@ -21,6 +21,7 @@ from dnabert_nemo.megatron.shape import BertShape
 
 _RESIDUAL_OUTPUTS = ("linear_proj.weight", "linear_fc2.weight")
 _EMBEDDING = "embedding.word_embeddings.weight"
+_POSITIONS = "embedding.position_embeddings.weight"
 
 
 def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
@@ -34,8 +35,10 @@ def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
 def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
     """Draw every weight from a generator keyed by (seed, name), so the sizes in use change nothing.
 
-    Matrices are normal with `init_method_std`, the two that write to the residual stream divided by sqrt(2
-    L) as in Megatron-LM (Shoeybi et al. 2019); biases and vocabulary padding are zero, LayerNorm weights one.
+    Matrices are normal with `init_method_std`, the two that write to the residual stream divided by
+    sqrt(2 L) as in Megatron-LM (Shoeybi et al. 2019); biases and vocabulary padding are zero, LayerNorm
+    weights one. Learned positions start as sinusoids (Vaswani et al. 2017) of the same standard deviation:
+    what attention learns of one distance then holds at every place.
     """
     for shard in shards(module):
         if len(shard.global_shape) == 1:
@@ -44,9 +47,12 @@ def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
         std = shape.init_method_std
         if shard.key.endswith(_RESIDUAL_OUTPUTS):
             std /= math.sqrt(2 * shape.num_layers)
-        digest = hashlib.sha256(f"{seed}:{shard.key}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        whole = torch.empty(shard.global_shape).normal_(0.0, std, generator=generator)
+        if shard.key.endswith(_POSITIONS):
+            whole = math.sqrt(2) * std * _sinusoids(*shard.global_shape)
+        else:
+            digest = hashlib.sha256(f"{seed}:{shard.key}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            whole = torch.empty(shard.global_shape).normal_(0.0, std, generator=generator)
         if shard.key.endswith(_EMBEDDING):
             whole[shape.vocab_size :] = 0.0
         shard.data.copy_(whole[_slices(shard.global_offset, shard.local_shape)])
@@ -111,6 +117,13 @@ class _Piece:
     shape: tuple[int, ...]
     whole_shape: tuple[int, ...]
     dtype: torch.dtype
+
+
+def _sinusoids(num_positions: int, hidden_size: int) -> torch.Tensor:
+    """Return sin and cos of each position at hidden_size / 2 frequencies from 1 to 1/10,000, [positions, H]."""
+    frequencies = torch.logspace(0, -4, hidden_size // 2)
+    angles = torch.arange(num_positions)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
 def _slices(offset: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:

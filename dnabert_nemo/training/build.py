@@ -23,7 +23,7 @@ from dnabert_nemo.megatron import checkpoint
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.base import ENCODER_KEYS
 from dnabert_nemo.training.callbacks import LatestCheckpoints, PlainLines
-from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sizes_of
+from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sequence_length, sizes_of
 from dnabert_nemo.training.strategy import MegatronStrategy
 
 log = logging.getLogger("dnabert_nemo")
@@ -46,7 +46,7 @@ def pretraining_data(cfg: DictConfig) -> PretrainingDataModule:
         global_batch_size=cfg.model.global_batch_size,
         micro_batch_size=cfg.model.micro_batch_size,
         tokens_per_row=data.tokens_per_row,
-        max_positions=cfg.model.max_position_embeddings,
+        max_positions=sequence_length(cfg),
         seed=cfg.model.seed,
         mask_probability=data.mask_probability,
         reverse_complement=data.reverse_complement,

@@ -31,8 +31,13 @@ def check_pretraining(cfg: DictConfig) -> None:
         cfg.model.global_batch_size,
         cfg.model.micro_batch_size,
         data.tokens_per_row,
-        cfg.model.max_position_embeddings,
+        sequence_length(cfg),
     )
+    if shape.max_positions > cfg.model.max_position_embeddings:
+        raise ConfigError(
+            f"model.data.sequence_length={shape.max_positions} is more than "
+            f"model.max_position_embeddings={cfg.model.max_position_embeddings}: shorten it"
+        )
     sizes, ranks = sizes_of(cfg), launch_of(cfg).num_ranks
     shape.check(sizes.data(ranks))
     for path in (data.train, data.validation):
@@ -83,6 +88,11 @@ def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
             "is more than "
             f"trainer.max_steps={steps}: shorten them or lengthen the run"
         )
+
+
+def sequence_length(cfg: DictConfig) -> int:
+    """Tokens of a full pre-training sample, CLS and SEP included."""
+    return cfg.model.data.sequence_length or cfg.model.max_position_embeddings
 
 
 def sizes_of(cfg: DictConfig) -> ParallelSizes:
