@@ -115,6 +115,9 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
         return _whole_rows(hidden, self.config)[:, 0].index_select(0, batch.pooled_at)
 
 
+Stage = BertForMaskedLM | BertForClassification
+
+
 def _embedding(config: TransformerConfig, shape: BertShape) -> LanguageModelEmbedding:
     return LanguageModelEmbedding(config, shape.padded_vocab_size, shape.max_position_embeddings)
 
@@ -123,7 +126,7 @@ def _encoder(config: TransformerConfig, pre_process: bool, post_process: bool) -
     return TransformerBlock(config, bert_layers(config), pre_process=pre_process, post_process=post_process)
 
 
-def _hidden_states(stage: BertForMaskedLM | BertForClassification, batch: Any) -> torch.Tensor:
+def _hidden_states(stage: Stage, batch: Any) -> torch.Tensor:
     embedded = stage.embedding(batch.ids[None], batch.positions[None]) if stage.pre_process else None
     return stage.encoder(embedded, attention_mask=None, packed_seq_params=segments(batch.segment_lengths))
 

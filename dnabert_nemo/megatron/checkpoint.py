@@ -5,9 +5,11 @@ A checkpoint is a folder that appears whole: it is written aside and renamed whe
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.transformer.module import MegatronModule
+from torch.distributed.checkpoint.api import CheckpointException
 
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.megatron import topology
@@ -67,11 +70,15 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
         wanted = _sharded_state(module, optimizer, loading=True)
         if same_layout:
             wanted["rng"] = _sharded_rng()
-        state = dist_checkpointing.load(wanted, str(path))
-    except (KeyError, ValueError, OSError, RuntimeError, CheckpointingException) as error:
-        raise CheckpointError(f"{path}: does not fit this model or is damaged ({error})") from error
+        with _plain_objects_only():
+            state = dist_checkpointing.load(wanted, str(path))
+    except _UNREADABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"{path}: does not fit this model or is damaged ({reason}): use another checkpoint"
+        ) from error
     module.load_state_dict(state["model"])
-    optimizer.megatron.load_state_dict(state["optimizer"])
+    optimizer.load_sharded_state(state["optimizer"])
     if same_layout:
         topology.set_rng_state(state["rng"])
     return dict(common["progress"])
@@ -94,8 +101,7 @@ def remove(path: Path) -> None:
 def _sharded_state(module: MegatronModule, optimizer: MegatronAdamW, *, loading: bool) -> dict[str, Any]:
     metadata = {"non_homogeneous_layers": True, "distrib_optim_sharding_type": "fully_reshardable"}
     model = module.sharded_state_dict(metadata=metadata)
-    state = optimizer.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
-    return {"model": model, "optimizer": state}
+    return {"model": model, "optimizer": optimizer.sharded_state(model, metadata, loading=loading)}
 
 
 def _sharded_rng() -> ShardedObject:
@@ -124,6 +130,34 @@ _METADATA_CLASSES = {
     },
     "torch.distributed.checkpoint.planner": {"SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"},
 }
+
+
+# What torch and megatron-core raise for a file that is damaged or not what the model asks for.
+_UNREADABLE = (
+    KeyError,
+    ValueError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    CheckpointingException,
+    CheckpointException,
+)
+
+
+@contextmanager
+def _plain_objects_only() -> Iterator[None]:
+    """Let torch.load refuse classes: torch itself reads a checkpoint's small objects as pickles of anything."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _MetadataUnpickler(pickle.Unpickler):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 from dnabert_nemo.errors import ConfigError
 
@@ -91,6 +92,43 @@ class MegatronAdamW(torch.optim.Optimizer):
         self.grad_norm = None if grad_norm is None else float(grad_norm)
         self.num_skipped += not stepped
         return result
+
+    def sharded_state(
+        self, model: dict[str, Any], metadata: dict[str, Any], *, loading: bool
+    ) -> dict[str, Any]:
+        """Describe the state to write, or the room to read it into; `model` is the stage's own description."""
+        sharded = self._sharded_torch_adam()
+        if loading and sharded is not None and not sharded.optimizer.state:
+            for group in sharded.optimizer.param_groups:
+                for parameter in group["params"]:
+                    zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                    sharded.optimizer.state[parameter] = {"step": torch.tensor(0.0), **zeros}
+        return self.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
+
+    def load_sharded_state(self, state: dict[str, Any]) -> None:
+        """Take what was read into the room that `sharded_state` described."""
+        sharded = self._sharded_torch_adam()
+        if sharded is None:
+            self.megatron.load_state_dict(state)
+            return
+        sharded.load_state_dict({key: value for key, value in state.items() if key != "param_state"})
+        # Megatron has now put one tensor that counts the steps under every parameter, each of which would add to
+        # it; and what it reads next must not ask the file for a count per parameter.
+        steps = [of_parameter.pop("step") for of_parameter in sharded.optimizer.state.values()]
+        sharded.load_parameter_state_from_fully_reshardable(state["param_state"])
+        for of_parameter, step in zip(sharded.optimizer.state.values(), steps, strict=True):
+            of_parameter["step"] = step.clone()
+
+    def _sharded_torch_adam(self) -> Any:
+        """Megatron's distributed optimizer over torch's Adam, the one pair it cannot load; else None.
+
+        With Apex or Transformer Engine the steps are counted by group, and Megatron makes room itself.
+        """
+        (optimizer,) = self.megatron.chained_optimizers
+        is_pair = isinstance(optimizer, DistributedOptimizer) and isinstance(
+            optimizer.optimizer, torch.optim.Adam | torch.optim.AdamW
+        )
+        return optimizer if is_pair else None
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the state is sharded and travels through `checkpoint`."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from megatron.core.transformer.module import MegatronModule
 from nemo.core import ModelPT
 from nemo.core.optim.lr_scheduler import CosineAnnealing
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import engine, topology, weights
+from dnabert_nemo.megatron.bert import Stage
 from dnabert_nemo.megatron.engine import Loss
 from dnabert_nemo.megatron.optimizer import MegatronAdamW, OptimizerSettings
 from dnabert_nemo.megatron.shape import BertShape
@@ -68,7 +68,7 @@ class MegatronModel(ModelPT):
             self.build(ParallelSizes(), "fp32")
 
     @abstractmethod
-    def new_stage(self, sizes: ParallelSizes, precision: str) -> MegatronModule:
+    def new_stage(self, sizes: ParallelSizes, precision: str) -> Stage:
         """Make this rank's stage, its weights not yet drawn."""
 
     @abstractmethod

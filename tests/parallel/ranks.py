@@ -1,0 +1,280 @@
+"""Trains one tiny model in every layout of `layouts` and writes what it measured; the tests start it, or you do.
+
+    python tests/parallel/ranks.py [--steps 10]      # starts 2, 4 and 1 ranks in turn and prints the table
+
+Each number of ranks is one start of the interpreters, since importing Megatron costs more than all checks together;
+a layout replaces the process groups of the one before. `start` is the parent's side, `main` that of a rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from layouts import LAYOUTS, LEARNING_RATE, ONE_RANK, ONE_RANK_BF16, SHARED, WRITERS, Layout
+
+SEED = 7
+ROWS, TOKENS_PER_ROW, MAX_POSITIONS = 4, 256, 128
+
+
+def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 150) -> str:
+    """Run `main` on so many ranks, one thread each, and return what they printed; results go to `folder`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
+    process = subprocess.Popen(
+        [*command, __file__, "--folder", str(folder), "--steps", str(num_steps)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        return process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return f"{process.communicate()[0]}\nstill running after {timeout} s"
+
+
+def write_shards(folder: Path) -> None:
+    """Write the shard sets all ranks train on to `folder`/shards."""
+    from dnabert_nemo.genome.toy import write_toy_genome
+    from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
+    from dnabert_nemo.shards.splits import SplitSettings
+
+    fasta, _ = write_toy_genome(folder / "toy", seed=1, num_chromosomes=3, chromosome_length=20_000)
+    prepare_shards(
+        [fasta],
+        folder / "shards",
+        ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=64),
+        SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
+    )
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Collect what the ranks have written so far, by the name of the check."""
+    results: dict[str, Any] = {}
+    for path in sorted(folder.glob("results-*.json")):
+        results |= json.loads(path.read_text())
+    return results
+
+
+def main(folder: Path, num_steps: int) -> None:
+    """Run every check of this number of ranks; results are written after each, so that a crash loses one."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    results: dict[str, Any] = {}
+
+    def record(name: str, result: Any) -> None:
+        results[name] = result
+        if dist.get_rank() == 0:
+            (folder / f"results-{dist.get_world_size()}.json").write_text(json.dumps(results))
+
+    world = dist.get_world_size()
+    for layout in LAYOUTS[world]:
+        record(layout.name, train(layout, folder, num_steps))
+    if world == 2:
+        record("dropout", dropout())
+    else:
+        from checkpoints import read_checkpoints, read_nemo, write_nemo
+
+        record(f"checkpoints on {world}", read_checkpoints(folder, num_steps))
+        if world == 4:
+            write_nemo(folder)
+        else:
+            record("nemo", read_nemo(folder))
+    dist.destroy_process_group()
+
+
+def shape(dropout: float = 0.0) -> Any:
+    from dnabert_nemo.megatron.shape import BertShape
+
+    return BertShape(69, 128, 4, 64, 256, 4, MAX_POSITIONS, hidden_dropout=dropout, attention_dropout=dropout)
+
+
+def stage(layout: Layout, dropout: float = 0.0) -> Any:
+    """Start the layout's groups and make this rank's stage with its first weights."""
+    from dnabert_nemo.megatron import topology, weights
+    from dnabert_nemo.megatron.bert import BertForMaskedLM
+    from dnabert_nemo.megatron.shape import transformer_config
+
+    topology.start(layout.sizes, SEED)
+    module = BertForMaskedLM(transformer_config(shape(dropout), layout.sizes, layout.precision), shape(dropout))
+    weights.initialize(module, module.shape, SEED)
+    return module
+
+
+def steps(folder: Path, count: int) -> list[Any]:
+    """Build this data rank's part of the first steps, as a run's data module does."""
+    from dnabert_nemo.data.module import PretrainingDataModule
+    from dnabert_nemo.megatron import topology
+
+    data = PretrainingDataModule(
+        train=folder / "shards" / "train",
+        validation=folder / "shards" / "validation",
+        k=3,
+        global_batch_size=ROWS,
+        micro_batch_size=1,
+        tokens_per_row=TOKENS_PER_ROW,
+        max_positions=MAX_POSITIONS,
+        seed=SEED,
+        num_workers=0,
+    )
+    data.setup()
+    data.set_data_parallel(topology.data_rank(), topology.data_size())
+    return list(islice(data.train_dataloader(), count))
+
+
+class Trainer:
+    """A stage with its optimizer, and the loss and gradient norm of every step it took."""
+
+    def __init__(self, layout: Layout, module: Any) -> None:
+        from dnabert_nemo.megatron.engine import data_parallel
+        from dnabert_nemo.megatron.losses import MaskedLMLoss
+        from dnabert_nemo.megatron.optimizer import MegatronAdamW, OptimizerSettings
+
+        name = "distributed_fused_adam" if layout.distributed_optimizer else "fused_adam"
+        self.module = module
+        self.ddp = data_parallel(module, distributed_optimizer=layout.distributed_optimizer)
+        # eps above the rounding of gradients that are zero in theory, as those of the bias of keys: Adam's
+        # first step would blow up the sign of their noise to the learning rate
+        self.optimizer = MegatronAdamW(self.ddp, OptimizerSettings(name=name, lr=LEARNING_RATE, eps=1e-6))
+        self.loss = MaskedLMLoss(3)
+        self.losses: list[float] = []
+        self.grad_norms: list[float] = []
+
+    def sums(self, step: Any, training: bool) -> Any:
+        from dnabert_nemo.megatron.engine import run_step
+        from dnabert_nemo.megatron.losses import MASKED_LM_SUMS
+
+        return run_step(
+            self.ddp,
+            step.micro_batches,
+            self.loss,
+            hidden_tokens=TOKENS_PER_ROW,
+            num_sums=len(MASKED_LM_SUMS),
+            training=training,
+        )
+
+    def take(self, step: Any) -> None:
+        self.optimizer.zero_grad()
+        sums = self.sums(step, training=True)
+        self.optimizer.step()
+        self.losses.append(float(sums[0] / sums[1]))
+        self.grad_norms.append(self.optimizer.grad_norm)
+
+
+def train(layout: Layout, folder: Path, num_steps: int) -> dict[str, Any]:
+    """Take some steps, and write a checkpoint after the first where the layout is one of `WRITERS`."""
+    import torch
+    import torch.distributed as dist
+
+    from dnabert_nemo.megatron import checkpoint, weights
+
+    module = stage(layout)
+    first_weights = _sha256(weights.gather(module))
+    trainer = Trainer(layout, module)
+    batches = steps(folder, num_steps + 1)
+    for number, batch in enumerate(batches[:-1]):
+        trainer.take(batch)
+        if number == 0:
+            after_one_step = weights.gather(module)
+            if dist.get_rank() == 0:
+                torch.save(after_one_step, folder / f"{layout.name}.pt")
+            if layout.name in WRITERS:
+                checkpoint.save(folder / WRITERS[layout.name], module, trainer.optimizer, {"steps": 1})
+    evaluated = trainer.sums(batches[-1], training=False).tolist()
+    on_every_rank: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(on_every_rank, (trainer.losses, trainer.grad_norms, evaluated))
+    return {
+        "losses": trainer.losses,
+        "grad_norms": trainer.grad_norms,
+        "evaluated": evaluated,
+        "first_weights": first_weights,
+        "ranks_agree": all(each == on_every_rank[0] for each in on_every_rank),
+    }
+
+
+def _sha256(tensors: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def dropout() -> dict[str, bool]:
+    """Compare, between two ranks, what dropout makes of the same input."""
+    import torch
+    import torch.distributed as dist
+
+    from dnabert_nemo.data.batch import MicroBatch
+    from dnabert_nemo.megatron.attention import segments
+    from dnabert_nemo.megatron.sizes import ParallelSizes
+
+    def same_on_both(tensor: torch.Tensor) -> bool:
+        both: list[Any] = [None, None]
+        dist.all_gather_object(both, tensor.detach())
+        return bool(torch.equal(*both))
+
+    num_tokens = 64
+    one, none = torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    ids, positions = torch.full((num_tokens,), 9), torch.zeros(num_tokens, dtype=torch.int64)
+    batch = MicroBatch(ids, positions, (num_tokens,), one, one, none, none, none, num_tokens, 1)
+    query = torch.randn(num_tokens, 2, 16, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for name, sizes in (("TP", ParallelSizes(2, 1)), ("SP", ParallelSizes(2, 1, True)), ("DP", ParallelSizes())):
+        module = stage(Layout(2, sizes), dropout=0.5).train()
+        seen: dict[str, torch.Tensor] = {}
+        module.embedding.register_forward_hook(lambda _, __, out, seen=seen: seen.update(embedding=out))
+        module.encoder.register_forward_hook(lambda _, __, out, seen=seen: seen.update(encoder=out))
+        module(batch)
+        if not sizes.sequence_parallel:  # which draws attention's dropout inside the block's own random state
+            core = module.encoder.layers[0].self_attention.core_attention
+            seen["attention"] = core(query, query, query, None, packed_seq_params=segments((num_tokens,)))
+        found |= {f"{name} {place}": same_on_both(out) for place, out in seen.items()}
+        assert seen["embedding"].eq(0).any(), "no dropout took place"
+    return found
+
+
+def table(results: dict[str, Any]) -> str:
+    """Lay the losses of all layouts side by side, with the largest distance of each from one rank."""
+    lines = [f"{'':42}{'|loss - one rank|':>18}  losses"]
+    for layout in (ONE_RANK, ONE_RANK_BF16, *SHARED):
+        losses = results[layout.name]["losses"]
+        one_rank = results[(ONE_RANK if layout.precision == "fp32" else ONE_RANK_BF16).name]["losses"]
+        distance = max(abs(a - b) for a, b in zip(losses, one_rank, strict=True))
+        lines.append(f"{layout.name:42}{distance:18.1e}  {' '.join(f'{loss:.6f}' for loss in losses)}")
+    return "\n".join(lines)
+
+
+def _started_by_hand(num_steps: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_shards(folder)
+        for num_ranks in (2, 4, 1):
+            printed = start(num_ranks, folder, num_steps, timeout=600)
+            if not {layout.name for layout in LAYOUTS[num_ranks]} <= read_results(folder).keys():
+                sys.exit(printed)
+        print(table(read_results(folder)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.folder is None:
+        _started_by_hand(given.steps)
+    else:
+        main(given.folder, given.steps)
