@@ -61,7 +61,7 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
         CheckpointError: no complete checkpoint is there, it holds another model, or its metadata is not
         plain data.
     """
-    if not (path / "metadata.json").is_file():
+    if not all((path / name).is_file() for name in ("metadata.json", ".metadata", "common.pt")):
         raise CheckpointError(f"{path}: not a complete checkpoint: give the folder of one that was finished")
     _refuse_foreign_classes(path / ".metadata")
     try:
@@ -73,9 +73,8 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
         with _plain_objects_only():
             state = dist_checkpointing.load(wanted, str(path))
     except _UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"{path}: does not fit this model or is damaged ({reason}): use another checkpoint"
+            f"{path}: does not fit this model or is damaged ({_reason(error)}): use another checkpoint"
         ) from error
     module.load_state_dict(state["model"])
     optimizer.load_sharded_state(state["optimizer"])
@@ -143,6 +142,13 @@ _UNREADABLE = (
     CheckpointingException,
     CheckpointException,
 )
+
+
+def _reason(error: BaseException) -> str:
+    """Say in one short line what was wrong, on the first rank that said so."""
+    if isinstance(error, CheckpointException):
+        error, _ = next(iter(error.failures.values()))
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
 
 
 @contextmanager

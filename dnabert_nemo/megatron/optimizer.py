@@ -62,6 +62,8 @@ class MegatronAdamW(torch.optim.Optimizer):
             ),
             [model],
         )
+        for group in self.megatron.param_groups:  # Megatron leaves this product to a scheduler of its own
+            group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         config.grad_scale_func = self.megatron.scale_loss if config.fp16 else None
         self._model = model
         self.grad_norm: float | None = None

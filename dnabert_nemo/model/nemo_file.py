@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import yaml
 
-from dnabert_nemo.errors import CheckpointError
+from dnabert_nemo.errors import CheckpointError, FormatError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 
 CONFIG, WEIGHTS, VOCABULARY = "model_config.yaml", "model_weights.ckpt", "vocab.txt"
@@ -58,33 +58,50 @@ def read(path: Path) -> NemoFile:
         CheckpointError: it is missing, not a tar, lacks a member, or holds anything but plain data.
     """
     config = read_config(path)
-    with _open(path) as tar:
-        words = _member(tar, path, VOCABULARY)
-        weights_file = _member(tar, path, WEIGHTS)
-        with tempfile.TemporaryDirectory() as folder:
-            vocabulary_path = Path(folder, VOCABULARY)
-            vocabulary_path.write_bytes(words.read())
-            vocabulary = Vocabulary.read(vocabulary_path)
+    with _open(path) as tar, tempfile.TemporaryDirectory() as folder:
+        words = Path(folder, VOCABULARY)
+        words.write_bytes(_member(tar, path, VOCABULARY))
+        content = _member(tar, path, WEIGHTS)
         try:
-            weights = torch.load(io.BytesIO(weights_file.read()), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(
-                f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}"
-            ) from error
+            vocabulary = Vocabulary.read(words)
+        except FormatError as error:
+            raise CheckpointError(f"{path}: its {error.path.name} is damaged: {_REMEDY}") from error
+    if vocabulary.k != config["tokenizer"]["k"]:
+        raise CheckpointError(f"{path}: its {VOCABULARY} is of another k than its {CONFIG}: {_REMEDY}")
+    try:
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path}: its {WEIGHTS} holds other things than tensors: {_REMEDY}")
     return NemoFile(config, vocabulary, weights)
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read only the model's config from a .nemo file (raises as `read` does)."""
     with _open(path) as tar:
-        try:
-            config = yaml.safe_load(_member(tar, path, CONFIG))
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{path}: its {CONFIG} is not plain YAML: {_REMEDY}") from error
-    if not isinstance(config, dict) or "tokenizer" not in config:
+        content = _member(tar, path, CONFIG)
+    try:
+        config = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise CheckpointError(f"{path}: its {CONFIG} is not plain YAML: {_REMEDY}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("tokenizer"), dict):
         raise CheckpointError(f"{path}: its {CONFIG} describes no tokenizer: {_REMEDY}")
+    if "k" not in config["tokenizer"]:
+        raise CheckpointError(f"{path}: its {CONFIG} has no tokenizer.k: {_REMEDY}")
+    if _asks_for_a_class(config):
+        raise CheckpointError(f"{path}: its {CONFIG} has a key _target_, and no class of a file's choice is made")
     return config
+
+
+def _asks_for_a_class(node: Any) -> bool:
+    """Whether NeMo, which instantiates what a config's `_target_` names, would do so here."""
+    if isinstance(node, dict):
+        return "_target_" in node or any(map(_asks_for_a_class, node.values()))
+    return isinstance(node, list) and any(map(_asks_for_a_class, node))
 
 
 def _open(path: Path) -> tarfile.TarFile:
@@ -96,16 +113,16 @@ def _open(path: Path) -> tarfile.TarFile:
         raise CheckpointError(f"{path}: not a .nemo file, which is an uncompressed tar: {_REMEDY}") from error
 
 
-def _member(tar: tarfile.TarFile, path: Path, name: str) -> Any:
+def _member(tar: tarfile.TarFile, path: Path, name: str) -> bytes:
     for candidate in (f"./{name}", name):
         try:
             file = tar.extractfile(candidate)
+            if file is not None:
+                return file.read()
         except KeyError:
             continue
-        except tarfile.TarError as error:
+        except (tarfile.TarError, OSError, EOFError) as error:
             raise CheckpointError(f"{path}: damaged at {name}: {_REMEDY}") from error
-        if file is not None:
-            return file
     raise CheckpointError(f"{path}: holds no {name}: {_REMEDY}")
 
 

@@ -20,13 +20,9 @@ def restore(path: Path, kind: type[Model]) -> Model:
     Raises:
         CheckpointError: the file is damaged, not a .nemo file, or holds a model of another kind.
     """
-    target = str(nemo_file.read_config(path).get("target"))
-    if target.rpartition(".")[2] != kind.__name__:
-        raise CheckpointError(
-            f"{path}: holds a {target.rpartition('.')[2]} and a {kind.__name__} is wanted: give the file of "
-            "one"
-        )
-    nemo_file.read(path)
+    target = nemo_file.read(path).config.get("target")
+    if target != f"{kind.__module__}.{kind.__qualname__}":
+        raise CheckpointError(f"{path}: holds a {target} and a {kind.__name__} is wanted: give the file of one")
     model = ModelPT.restore_from(str(path))
     assert isinstance(model, kind)
     return model.eval()

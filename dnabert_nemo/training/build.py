@@ -147,7 +147,8 @@ def trainer(cfg: DictConfig) -> Trainer:
         logger=False,
         use_distributed_sampler=False,
     )
-    exp_manager(made, _experiment(cfg, checkpoints))
+    with nemo_logging.temp_verbosity(logging.ERROR):  # it warns of the settings below, which are meant
+        exp_manager(made, _experiment(cfg, checkpoints))
     return made
 
 
@@ -208,7 +209,8 @@ def _experiment(cfg: DictConfig, checkpoints: Path) -> dict[str, Any]:
 def _quiet() -> None:
     """Leave the terminal to this package's lines; the libraries' warnings still go to NeMo's files."""
     nemo_logging.setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings(
         "ignore", message=".*ended before the epoch ended.*"
     )  # data resumes by its own count

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dnabert_nemo.megatron.bert import BertForMaskedLM
+from dnabert_nemo.megatron.engine import in_model_precision
 from dnabert_nemo.megatron.shape import BertShape, transformer_config
 from dnabert_nemo.megatron.sizes import ParallelSizes
 
@@ -31,4 +32,5 @@ def test_a_module_has_as_many_parameters_as_its_shape_says(small_shape, changed:
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_weights_have_the_type_of_the_precision(new_bert, precision: str, dtype: torch.dtype) -> None:
-    assert {parameter.dtype for parameter in new_bert(precision=precision).parameters()} == {dtype}
+    module = in_model_precision(new_bert(precision=precision))
+    assert {parameter.dtype for parameter in module.parameters()} == {dtype}
