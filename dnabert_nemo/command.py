@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -88,6 +88,8 @@ def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
 
 
 def _hydra_message(error: Exception) -> str:
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} on the command line: write key=VALUE, lists as [a,b]"
     cause = error.__cause__ or error
     first = str(cause).strip().splitlines()[0]
     key = getattr(cause, "full_key", None)

@@ -40,8 +40,8 @@ step() {
 
 genome=()
 pretraining=(
-    trainer.max_steps=100 trainer.log_every_n_steps=20 trainer.val_check_interval=50
-    model.data.num_validation_samples=64 model.optim.sched.constant_steps=10
+    trainer.max_steps=350 trainer.log_every_n_steps=50 trainer.val_check_interval=175
+    model.data.num_validation_samples=1024 model.optim.sched.constant_steps=20
 )
 finetuning=()
 if [[ "${QUICKSTART_FAST:-}" == 1 ]]; then

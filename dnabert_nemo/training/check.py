@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.kmer.vocabulary import Vocabulary
+from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.shards.reader import ShardSet
 from dnabert_nemo.training.launch import Launch, launch
@@ -22,10 +22,30 @@ PRECISIONS = {
     "16-mixed": "fp16",
 }
 
+_COUNTS = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.max_steps",
+    "trainer.log_every_n_steps",
+    "exp_manager.checkpoint_callback_params.every_n_train_steps",
+    "model.tokenizer.k",
+    "model.num_layers",
+    "model.hidden_size",
+    "model.ffn_hidden_size",
+    "model.num_attention_heads",
+    "model.max_position_embeddings",
+    "model.tensor_model_parallel_size",
+    "model.pipeline_model_parallel_size",
+    "model.micro_batch_size",
+    "model.global_batch_size",
+)
+
 
 def check_pretraining(cfg: DictConfig) -> None:
     """Raise ConfigError or ShardError for what a pre-training run could not get past."""
     data = cfg.model.data
+    if type(data.tokens_per_row) is not int:
+        raise ConfigError(f"model.data.tokens_per_row={data.tokens_per_row}: give a whole number")
     check_run(cfg, tokens_per_micro_batch=cfg.model.micro_batch_size * data.tokens_per_row)
     shape = StepShape(
         cfg.model.global_batch_size,
@@ -42,6 +62,8 @@ def check_pretraining(cfg: DictConfig) -> None:
     shape.check(sizes.data(ranks))
     for path in (data.train, data.validation):
         ShardSet.open(Path(path), cfg.model.tokenizer.k)
+    if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
+        raise ConfigError(f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null")
 
 
 def check_finetuning(cfg: DictConfig) -> None:
@@ -59,8 +81,12 @@ def check_finetuning(cfg: DictConfig) -> None:
 def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
     """Raise ConfigError for parallel sizes, precision or a schedule that cannot work."""
     model = cfg.model
-    if not 1 <= model.tokenizer.k <= 7:
-        raise ConfigError(f"model.tokenizer.k={model.tokenizer.k} is not in 1..7")
+    for key in _COUNTS:
+        value = OmegaConf.select(cfg, key)
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"{key}={value}: give a whole number of at least 1")
+    if model.tokenizer.k > MAX_K:
+        raise ConfigError(f"model.tokenizer.k={model.tokenizer.k} is more than {MAX_K}, the largest there is")
     if model.hidden_size % model.num_attention_heads:
         raise ConfigError(
             f"model.num_attention_heads={model.num_attention_heads} does not divide "

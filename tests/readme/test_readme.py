@@ -118,7 +118,7 @@ def finish(process: subprocess.Popen[bytes], block: Block, clone: Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def two_commands(clone: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The quickstart and the test script, which run beside the other blocks: together they take half the time."""
+    """The quickstart and the test script, running beside the other blocks to halve the time."""
     process = start(TO_RUN[0], clone)
     yield process
     if process.poll() is None:

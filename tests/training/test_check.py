@@ -1,0 +1,73 @@
+"""What a config gets wrong is told from the config and the shards alone, by the name of the override."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.training.check import check_pretraining
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["trainer.precision=32"],
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.devices=4", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+        ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+        ["trainer.max_steps=60", "model.data.sequence_length=128"],
+    ],
+)
+def test_what_works_passes(config, overrides: list[str]) -> None:
+    check_pretraining(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["trainer.precision=tf32"], r"trainer\.precision=tf32 is not known: choose auto or one of 32"),
+        (["trainer.max_steps=59"], r"warmup_steps=30 \+ constant_steps=30 is more than trainer\.max_steps=59"),
+        (["model.optim.sched.name=Linear"], r"model\.optim\.sched\.name=Linear is not known"),
+        (["model.tensor_model_parallel_size=2"], "needs a multiple of 2 ranks and there are 1"),
+        (
+            ["model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_size=2", "trainer.devices=2"],
+            "needs a multiple of 4 ranks and there are 2",
+        ),
+        (
+            ["model.tensor_model_parallel_size=3", "trainer.devices=3"],
+            r"model\.tensor_model_parallel_size=3 does not divide model\.num_attention_heads=4",
+        ),
+        (["model.sequence_parallel=true"], r"model\.sequence_parallel=true .* 2 or more"),
+        (["model.num_attention_heads=3"], r"model\.num_attention_heads=3 does not divide model\.hidden_size=128"),
+        (["model.tokenizer.k=0"], r"model\.tokenizer\.k=0: give a whole number of at least 1"),
+        (["model.tokenizer.k=8"], r"model\.tokenizer\.k=8 is more than 7"),
+        (["model.num_layers=many"], r"model\.num_layers=many: give a whole number"),
+        (["model.micro_batch_size=0.5"], r"model\.micro_batch_size=0\.5: give a whole number"),
+        (["trainer.devices=0"], r"trainer\.devices=0: give a whole number"),
+        (["trainer.devices=auto"], r"trainer\.devices=auto: give a whole number"),
+        (["model.data.tokens_per_row=8k"], r"model\.data\.tokens_per_row=8k: give a whole number"),
+        (["model.data.tokens_per_row=500"], r"model\.data\.tokens_per_row=500 is less than"),
+        (["model.global_batch_size=3", "trainer.devices=2"], r"model\.global_batch_size=3 is not a multiple of"),
+        (["model.data.sequence_length=513"], r"model\.data\.sequence_length=513 is more than"),
+        (["restore_from_path=absent.nemo"], r"restore_from_path=absent\.nemo: no such file"),
+    ],
+)
+def test_what_cannot_is_named(config, overrides: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        check_pretraining(config(*overrides))
+    assert "\n" not in str(raised.value)
+
+
+def test_shards_of_another_k_are_refused(config) -> None:
+    with pytest.raises(ShardError, match=r"made with k=3, the model has k=4: pass model\.tokenizer\.k=3"):
+        check_pretraining(config("model.tokenizer.k=4"))
+
+
+def test_shards_that_are_not_there_or_not_finished_are_refused(config, toy_shards, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "absent", tmp_path / "empty"):
+        with pytest.raises(ShardError, match="unfinished or not a shard set: run prepare_shards again"):
+            check_pretraining(config(f"model.data.train={folder}"))
+    with pytest.raises(ShardError, match="give one of its splits"):
+        check_pretraining(config(f"model.data.validation={toy_shards}"))
