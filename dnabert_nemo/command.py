@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,14 @@ _HYDRA_DEFAULTS = {
     "hydra/job_logging": "none",
     "hydra/hydra_logging": "none",
 }
+
+# What the libraries say of themselves at every start, most of it on import.
+_NO_NEWS = (
+    r"(Transformer Engine and )?Apex (is|are) not installed",  # nothing here needs them
+    r"full scope is deprecated",  # megatron-core, of its own default
+    r"The \.grad attribute of a Tensor that is not a leaf",  # megatron-core looks for one
+    r".*sync_dist=True",  # what is logged is summed over the ranks already
+)
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -60,6 +69,10 @@ def listed(value: object) -> tuple[str, ...] | None:
 
 def _plain_lines() -> None:
     """Print what this package logs, from the first rank only, as lines without ornament."""
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message=message)
+    # telemetry that NeMo starts and that goes nowhere
+    logging.getLogger("nv_one_logger").setLevel(logging.ERROR)
     log = logging.getLogger("dnabert_nemo")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -1,4 +1,6 @@
-"""Data flows left to right and imports point right to left: the order of the rooms, read from their source."""
+"""Data flows left to right and imports point right to left: the order of the rooms, read from their
+source.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_every_room_has_its_place_in_the_order() -> None:
 
 
 def test_no_import_points_forward() -> None:
-    inside = [(file, room, name.split(".")[1]) for file, room, name in importing("dnabert_nemo") if "." in name]
+    inside = [
+        (file, room, name.split(".")[1]) for file, room, name in importing("dnabert_nemo") if "." in name
+    ]
     between_rooms = [(file, room, target) for file, room, target in inside if target in ORDER]
     assert len(between_rooms) > 50
     assert [
@@ -70,7 +74,9 @@ def test_a_library_is_imported_only_where_it_belongs(packages: tuple[str, ...], 
 
 
 def light(statement: str) -> float:
-    """Run an import in an interpreter of its own; return its seconds, and fail where it brought a heavy one."""
+    """Run an import in an interpreter of its own; return its seconds, and fail where it brought a heavy
+    one.
+    """
     program = (
         f"import sys, time; start = time.perf_counter(); {statement}; seconds = time.perf_counter() - start\n"
         "heavy = {'torch', 'nemo', 'lightning', 'megatron'} & sys.modules.keys()\n"

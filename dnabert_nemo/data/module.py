@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -171,6 +174,7 @@ class PretrainingDataModule(LightningDataModule):
             "multiprocessing_context": "fork",
             "prefetch_factor": self.prefetch_factor,
             "persistent_workers": True,
+            "worker_init_fn": _end_with_parent,
         }
         return DataLoader(
             steps,
@@ -180,3 +184,18 @@ class PretrainingDataModule(LightningDataModule):
             generator=torch.Generator(),  # else a new iterator draws from the global one, which dropout uses
             **(workers if self.num_workers else {}),
         )
+
+
+def _end_with_parent(worker_id: int) -> None:
+    """End this worker soon after its parent is gone, even where it was killed.
+
+    A worker of torch notices that too, but then waits for its queue to be read, which nobody does any more.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.transformer.module import MegatronModule
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -43,6 +45,9 @@ def save(path: Path, module: MegatronModule, optimizer: MegatronAdamW, progress:
     state["rng"] = _sharded_rng()
     state["progress"] = dict(progress)
     state[_LAYOUT] = _layout()
+    # Results of writing come back to this very process. Megatron's queue for them, made for writing in the
+    # background, is a server process of 300 MB that takes seconds to start and outlives a run that is killed.
+    filesystem_async._results_queue = queue.Queue()
     dist_checkpointing.save(state, str(aside))
     dist.barrier()
     if dist.get_rank() == 0:
@@ -153,7 +158,9 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _plain_objects_only() -> Iterator[None]:
-    """Let torch.load refuse classes: torch itself reads a checkpoint's small objects as pickles of anything."""
+    """Let torch.load refuse classes: torch itself reads a checkpoint's small objects as pickles of
+    anything.
+    """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -98,7 +98,9 @@ class MegatronAdamW(torch.optim.Optimizer):
     def sharded_state(
         self, model: dict[str, Any], metadata: dict[str, Any], *, loading: bool
     ) -> dict[str, Any]:
-        """Describe the state to write, or the room to read it into; `model` is the stage's own description."""
+        """Describe the state to write, or the room to read it into; `model` is the stage's own
+        description.
+        """
         sharded = self._sharded_torch_adam()
         if loading and sharded is not None and not sharded.optimizer.state:
             for group in sharded.optimizer.param_groups:
@@ -114,8 +116,8 @@ class MegatronAdamW(torch.optim.Optimizer):
             self.megatron.load_state_dict(state)
             return
         sharded.load_state_dict({key: value for key, value in state.items() if key != "param_state"})
-        # Megatron has now put one tensor that counts the steps under every parameter, each of which would add to
-        # it; and what it reads next must not ask the file for a count per parameter.
+        # Megatron has now put one tensor that counts the steps under every parameter, each of which would
+        # add to it; and what it reads next must not ask the file for a count per parameter.
         steps = [of_parameter.pop("step") for of_parameter in sharded.optimizer.state.values()]
         sharded.load_parameter_state_from_fully_reshardable(state["param_state"])
         for of_parameter, step in zip(sharded.optimizer.state.values(), steps, strict=True):

@@ -120,7 +120,9 @@ class _Piece:
 
 
 def _sinusoids(num_positions: int, hidden_size: int) -> torch.Tensor:
-    """Return sin and cos of each position at hidden_size / 2 frequencies from 1 to 1/10,000, [positions, H]."""
+    """Return sin and cos of each position at hidden_size / 2 frequencies from 1 to 1/10,000, [positions,
+    H].
+    """
     frequencies = torch.logspace(0, -4, hidden_size // 2)
     angles = torch.arange(num_positions)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)

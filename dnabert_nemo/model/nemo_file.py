@@ -75,7 +75,9 @@ def read(path: Path) -> NemoFile:
         raise CheckpointError(
             f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}"
         ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
         raise CheckpointError(f"{path}: its {WEIGHTS} holds other things than tensors: {_REMEDY}")
     return NemoFile(config, vocabulary, weights)
 
@@ -93,7 +95,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if "k" not in config["tokenizer"]:
         raise CheckpointError(f"{path}: its {CONFIG} has no tokenizer.k: {_REMEDY}")
     if _asks_for_a_class(config):
-        raise CheckpointError(f"{path}: its {CONFIG} has a key _target_, and no class of a file's choice is made")
+        raise CheckpointError(
+            f"{path}: its {CONFIG} has a key _target_, and no class of a file's choice is made"
+        )
     return config
 
 

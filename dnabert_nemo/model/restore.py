@@ -22,7 +22,9 @@ def restore(path: Path, kind: type[Model]) -> Model:
     """
     target = nemo_file.read(path).config.get("target")
     if target != f"{kind.__module__}.{kind.__qualname__}":
-        raise CheckpointError(f"{path}: holds a {target} and a {kind.__name__} is wanted: give the file of one")
+        raise CheckpointError(
+            f"{path}: holds a {target} and a {kind.__name__} is wanted: give the file of one"
+        )
     model = ModelPT.restore_from(str(path))
     assert isinstance(model, kind)
     return model.eval()

@@ -63,7 +63,9 @@ def check_pretraining(cfg: DictConfig) -> None:
     for path in (data.train, data.validation):
         ShardSet.open(Path(path), cfg.model.tokenizer.k)
     if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
-        raise ConfigError(f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null")
+        raise ConfigError(
+            f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null"
+        )
 
 
 def check_finetuning(cfg: DictConfig) -> None:

@@ -1,4 +1,6 @@
-"""Labelled sequences in steps: who is in which step and on which rank, and what a batch of them looks like."""
+"""Labelled sequences in steps: who is in which step and on which rank, and what a batch of them looks
+like.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A Megatron of one rank on the CPU, small models in it, and micro-batches of random sequence to feed them."""
+"""A Megatron of one rank on the CPU, small models in it, and micro-batches of random sequence to feed
+them.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def new_bert(small_shape: Callable[..., BertShape]) -> Callable[..., BertForMask
 
 @pytest.fixture
 def random_biases() -> Callable[[BertForMaskedLM], BertForMaskedLM]:
-    """Move biases and LayerNorm weights off their first values, 0 and 1, which would hide a mistake with them."""
+    """Move biases and LayerNorm weights off their first values, 0 and 1, which would hide a mistake with
+    them.
+    """
 
     def move(bert: BertForMaskedLM) -> BertForMaskedLM:
         generator = torch.Generator().manual_seed(3)

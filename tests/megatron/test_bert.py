@@ -70,7 +70,9 @@ def test_vocabulary_padding_is_zero_wins_nothing_and_learns_nothing(new_bert, mi
     optimizer = MegatronAdamW(ddp, OptimizerSettings(lr=1e-2, weight_decay=0.1))
     for _ in range(3):
         optimizer.zero_grad()
-        run_step(ddp, [batch], MaskedLMLoss(3), hidden_tokens=128, num_sums=len(MASKED_LM_SUMS), training=True)
+        run_step(
+            ddp, [batch], MaskedLMLoss(3), hidden_tokens=128, num_sums=len(MASKED_LM_SUMS), training=True
+        )
         optimizer.step()
     assert not torch.equal(embedding[:VOCABULARY], before)
     assert embedding[VOCABULARY:].abs().max() == 0

@@ -21,7 +21,9 @@ def test_a_step_of_uneven_micro_batches_is_one_mean(new_bert, micro_batch) -> No
 
     bert = new_bert()
     ddp = data_parallel(bert, distributed_optimizer=False)
-    sums = run_step(ddp, batches, MaskedLMLoss(3), hidden_tokens=128, num_sums=len(MASKED_LM_SUMS), training=True)
+    sums = run_step(
+        ddp, batches, MaskedLMLoss(3), hidden_tokens=128, num_sums=len(MASKED_LM_SUMS), training=True
+    )
     assert sums[0].item() == pytest.approx(summed.item(), rel=1e-6)
     assert sums[1].item() == sum(counts)
     for (name, mine), theirs in zip(bert.named_parameters(), plain.parameters(), strict=True):

@@ -72,7 +72,9 @@ def test_masked_lm_loss_is_torchs_cross_entropy(batch) -> None:
     assert count.item() == named["masked_tokens"] == len(batch.labels)
     assert named["loss"] == pytest.approx(expected.item())
     assert named["correct_tokens"] == sum(reference.argmax(-1) == batch.labels)
-    assert named["base_cross_entropy"] == pytest.approx(sum(naive_base_cross_entropy(reference, batch)), rel=1e-5)
+    assert named["base_cross_entropy"] == pytest.approx(
+        sum(naive_base_cross_entropy(reference, batch)), rel=1e-5
+    )
     assert named["hidden_bases"] == len(batch.hidden_base)
 
 

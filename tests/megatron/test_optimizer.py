@@ -14,7 +14,10 @@ from dnabert_nemo.megatron.optimizer import MegatronAdamW, OptimizerSettings
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"name": "adam"}, "model.optim.name=adam is not known: choose one of fused_adam, distributed_fused_adam"),
+        (
+            {"name": "adam"},
+            "model.optim.name=adam is not known: choose one of fused_adam, distributed_fused_adam",
+        ),
         ({"lr": 0.0}, r"model.optim.lr=0.0 must be above 0"),
     ],
 )
@@ -25,7 +28,9 @@ def test_settings_are_checked(changed: dict[str, object], says: str) -> None:
 
 @pytest.mark.parametrize("name", ["fused_adam", "distributed_fused_adam"])
 def test_three_steps_are_torchs(new_bert, micro_batch, name: str) -> None:
-    settings = OptimizerSettings(name=name, lr=1e-2, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-4, clip_grad=0.5)
+    settings = OptimizerSettings(
+        name=name, lr=1e-2, weight_decay=0.1, betas=(0.9, 0.98), eps=1e-4, clip_grad=0.5
+    )
     batches = [micro_batch((64, 64), seed, 0.2) for seed in range(3)]
 
     plain = new_bert()

@@ -36,7 +36,11 @@ def test_what_divides_is_accepted(sizes: ParallelSizes) -> None:
     [
         (ParallelSizes(0), {}, "model.tensor_model_parallel_size=0 must be 1 or more"),
         (ParallelSizes(1, -1), {}, "model.pipeline_model_parallel_size=-1 must be 1 or more"),
-        (ParallelSizes(8), {}, "model.tensor_model_parallel_size=8 does not divide model.num_attention_heads=12"),
+        (
+            ParallelSizes(8),
+            {},
+            "model.tensor_model_parallel_size=8 does not divide model.num_attention_heads=12",
+        ),
         (
             ParallelSizes(4),
             {"ffn_hidden_size": 3070},

@@ -42,7 +42,9 @@ def test_first_positions_are_sinusoids(new_bert) -> None:
 
 def test_first_weights_have_berts_spread(new_bert) -> None:
     drawn = weights.gather(new_bert(hidden_size=64))
-    assert drawn["encoder.layers.0.self_attention.linear_qkv.weight"].std().item() == pytest.approx(0.02, rel=0.1)
+    assert drawn["encoder.layers.0.self_attention.linear_qkv.weight"].std().item() == pytest.approx(
+        0.02, rel=0.1
+    )
     assert drawn["encoder.layers.1.mlp.linear_fc2.weight"].std().item() == pytest.approx(0.01, rel=0.1)
     vectors = {name: tensor for name, tensor in drawn.items() if tensor.dim() == 1}
     assert {float(v) for name, t in vectors.items() if name.endswith("bias") for v in t} == {0.0}
@@ -75,7 +77,9 @@ def test_spread_touches_only_its_prefix(new_bert) -> None:
 def test_spread_names_what_is_missing_or_of_another_shape(new_bert) -> None:
     whole = weights.gather(new_bert())
     name = "encoder.layers.1.mlp.linear_fc1.weight"
-    with pytest.raises(CheckpointError, match=rf"a\.nemo: '{name}' is \[96, 32\] and the model's is \[48, 32\]"):
+    with pytest.raises(
+        CheckpointError, match=rf"a\.nemo: '{name}' is \[96, 32\] and the model's is \[48, 32\]"
+    ):
         weights.spread(new_bert(ffn_hidden_size=48), {**whole, **_same_but(whole, name)}, source="a.nemo")
     del whole[name]
     with pytest.raises(CheckpointError, match=rf"a\.nemo: has no tensor '{name}'"):
@@ -87,5 +91,7 @@ def _same_but(whole: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tens
     cut = {}
     for key, tensor in whole.items():
         if key != name and "linear_fc" in key:
-            cut[key] = tensor[:, :48] if key.endswith("fc2.weight") else tensor[:48] if "fc1" in key else tensor
+            cut[key] = (
+                tensor[:, :48] if key.endswith("fc2.weight") else tensor[:48] if "fc1" in key else tensor
+            )
     return cut

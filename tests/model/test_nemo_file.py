@@ -70,7 +70,9 @@ def remade(nemo: Path, tmp_path: Path) -> Callable[..., Path]:
     def remake(changed: dict[str, bytes | None]) -> Path:
         path = tmp_path / "remade.nemo"
         with tarfile.open(path, "w:") as tar:
-            for name, content in (members(nemo) | {f"./{key}": value for key, value in changed.items()}).items():
+            for name, content in (
+                members(nemo) | {f"./{key}": value for key, value in changed.items()}
+            ).items():
                 if content is not None:
                     info = tarfile.TarInfo(name)
                     info.size = len(content)

@@ -17,7 +17,9 @@ NEMO = "tp2_pp2.nemo"
 
 
 def read_checkpoints(folder: Path, num_steps: int) -> dict[str, list[float]]:
-    """Read every checkpoint written so far into a new model of this number of ranks and take the steps left."""
+    """Read every checkpoint written so far into a new model of this number of ranks and take the steps
+    left.
+    """
     world = dist.get_world_size()
     losses = {}
     for writer, name in WRITERS.items():

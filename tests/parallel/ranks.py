@@ -1,9 +1,11 @@
-"""Trains one tiny model in every layout of `layouts` and writes what it measured; the tests start it, or you do.
+"""Trains one tiny model in every layout of `layouts` and writes what it measured; the tests start it, or you
+do.
 
     python tests/parallel/ranks.py [--steps 10]      # starts 2, 4 and 1 ranks in turn and prints the table
 
-Each number of ranks is one start of the interpreters, since importing Megatron costs more than all checks together;
-a layout replaces the process groups of the one before. `start` is the parent's side, `main` that of a rank.
+Each number of ranks is one start of the interpreters, since importing Megatron costs more than all checks
+together; a layout replaces the process groups of the one before. `start` is the parent's side, `main` that
+of a rank.
 """
 
 from __future__ import annotations
@@ -110,7 +112,9 @@ def stage(layout: Layout, dropout: float = 0.0) -> Any:
     from dnabert_nemo.megatron.shape import transformer_config
 
     topology.start(layout.sizes, SEED)
-    module = BertForMaskedLM(transformer_config(shape(dropout), layout.sizes, layout.precision), shape(dropout))
+    module = BertForMaskedLM(
+        transformer_config(shape(dropout), layout.sizes, layout.precision), shape(dropout)
+    )
     weights.initialize(module, module.shape, SEED)
     return module
 
@@ -233,7 +237,11 @@ def dropout() -> dict[str, bool]:
     batch = MicroBatch(ids, positions, (num_tokens,), one, one, none, none, none, num_tokens, 1)
     query = torch.randn(num_tokens, 2, 16, generator=torch.Generator().manual_seed(1))
     found = {}
-    for name, sizes in (("TP", ParallelSizes(2, 1)), ("SP", ParallelSizes(2, 1, True)), ("DP", ParallelSizes())):
+    for name, sizes in (
+        ("TP", ParallelSizes(2, 1)),
+        ("SP", ParallelSizes(2, 1, True)),
+        ("DP", ParallelSizes()),
+    ):
         module = stage(Layout(2, sizes), dropout=0.5).train()
         seen: dict[str, torch.Tensor] = {}
         module.embedding.register_forward_hook(lambda _, __, out, seen=seen: seen.update(embedding=out))

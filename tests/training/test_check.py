@@ -14,7 +14,12 @@ from dnabert_nemo.training.check import check_pretraining
         [],
         ["trainer.precision=32"],
         ["trainer.precision=bf16-mixed"],
-        ["trainer.devices=4", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+        [
+            "trainer.devices=4",
+            "model.tensor_model_parallel_size=2",
+            "model.sequence_parallel=true",
+            "model.global_batch_size=2",
+        ],
         ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
         ["trainer.max_steps=60", "model.data.sequence_length=128"],
     ],
@@ -27,11 +32,18 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
     ("overrides", "says"),
     [
         (["trainer.precision=tf32"], r"trainer\.precision=tf32 is not known: choose auto or one of 32"),
-        (["trainer.max_steps=59"], r"warmup_steps=30 \+ constant_steps=30 is more than trainer\.max_steps=59"),
+        (
+            ["trainer.max_steps=59"],
+            r"warmup_steps=30 \+ constant_steps=30 is more than trainer\.max_steps=59",
+        ),
         (["model.optim.sched.name=Linear"], r"model\.optim\.sched\.name=Linear is not known"),
         (["model.tensor_model_parallel_size=2"], "needs a multiple of 2 ranks and there are 1"),
         (
-            ["model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_size=2", "trainer.devices=2"],
+            [
+                "model.tensor_model_parallel_size=2",
+                "model.pipeline_model_parallel_size=2",
+                "trainer.devices=2",
+            ],
             "needs a multiple of 4 ranks and there are 2",
         ),
         (
@@ -39,7 +51,10 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
             r"model\.tensor_model_parallel_size=3 does not divide model\.num_attention_heads=4",
         ),
         (["model.sequence_parallel=true"], r"model\.sequence_parallel=true .* 2 or more"),
-        (["model.num_attention_heads=3"], r"model\.num_attention_heads=3 does not divide model\.hidden_size=128"),
+        (
+            ["model.num_attention_heads=3"],
+            r"model\.num_attention_heads=3 does not divide model\.hidden_size=128",
+        ),
         (["model.tokenizer.k=0"], r"model\.tokenizer\.k=0: give a whole number of at least 1"),
         (["model.tokenizer.k=8"], r"model\.tokenizer\.k=8 is more than 7"),
         (["model.num_layers=many"], r"model\.num_layers=many: give a whole number"),
@@ -48,7 +63,10 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
         (["trainer.devices=auto"], r"trainer\.devices=auto: give a whole number"),
         (["model.data.tokens_per_row=8k"], r"model\.data\.tokens_per_row=8k: give a whole number"),
         (["model.data.tokens_per_row=500"], r"model\.data\.tokens_per_row=500 is less than"),
-        (["model.global_batch_size=3", "trainer.devices=2"], r"model\.global_batch_size=3 is not a multiple of"),
+        (
+            ["model.global_batch_size=3", "trainer.devices=2"],
+            r"model\.global_batch_size=3 is not a multiple of",
+        ),
         (["model.data.sequence_length=513"], r"model\.data\.sequence_length=513 is more than"),
         (["restore_from_path=absent.nemo"], r"restore_from_path=absent\.nemo: no such file"),
     ],

@@ -39,7 +39,9 @@ def test_the_launcher_says_so(
 def test_a_config_that_contradicts_it_is_refused(
     devices: int, num_nodes: int, environment: dict[str, str], by: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"trainer\.devices={devices} and .*={num_nodes}, but {by} started"):
+    with pytest.raises(
+        ConfigError, match=rf"trainer\.devices={devices} and .*={num_nodes}, but {by} started"
+    ):
         launch(devices, num_nodes, environment)
 
 

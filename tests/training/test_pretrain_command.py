@@ -22,7 +22,8 @@ import pytest
         ),
         (
             ["DATA", "model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_size=2"],
-            "model.tensor_model_parallel_size=2 x model.pipeline_model_parallel_size=2 needs a multiple of 4 ranks",
+            "model.tensor_model_parallel_size=2 x model.pipeline_model_parallel_size=2 needs a multiple of "
+            "4 ranks",
         ),
         (["DATA", "model.tokenizer.k=6"], "made with k=3, the model has k=6"),
         (["model.data.train=here", "model.data.validation=there"], "here: unfinished or not a shard set"),
