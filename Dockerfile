@@ -1,7 +1,7 @@
 # dnabert_nemo on NVIDIA's PyTorch image, whose own torch, Transformer Engine, apex and NCCL are kept as they are.
 #
 #   docker build -t dnabert_nemo .
-#   docker run --rm --gpus all --ipc=host --user "$(id -u):$(id -g)" -v "$PWD:/work" dnabert_nemo \
+#   docker run --rm --gpus all --ipc=host --user "$(id -u):$(id -g)" -v "$PWD:/data" dnabert_nemo \
 #       python /opt/dnabert_nemo/examples/pretrain.py --config-name dnabert_86m \
 #       model.data.train=shards/train model.data.validation=shards/validation
 #
@@ -25,8 +25,8 @@ RUN pip list --format=freeze | grep -iE "$KEPT" > /etc/pip/kept.txt \
  && PIP_CONSTRAINT=/etc/pip/kept.txt pip install --no-cache-dir --editable . \
  && pip list --format=freeze | grep -iE "$KEPT" | diff /etc/pip/kept.txt -
 
-# Any user may run it: /work is where commands read and write, and caches go to a home of everyone's.
-RUN mkdir --mode=1777 /work /home/anyone
+# Any user may run it: /data is where commands read and write, and caches go to a home of everyone's.
+RUN mkdir --mode=1777 /data /home/anyone
 ENV HOME=/home/anyone
-WORKDIR /work
+WORKDIR /data
 USER 1000:1000

@@ -19,9 +19,6 @@ else
     python="$(realpath -s "$(command -v "$DNABERT_NEMO_PYTHON")")"
 fi
 
-# A thread that waits for another leaves its core to whoever has work: a third of the time on a busy machine.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
-
 mkdir -p "$folder/logs"
 cd "$folder"
 number=0
@@ -76,6 +73,6 @@ finished in $SECONDS s. In $PWD:
   report/report.md                                the splice report above; report.json has all of its figures
   runs/dnabert_tiny/checkpoints/dnabert_tiny.nemo the pre-trained model
   runs/splice/checkpoints/splice.nemo             the splice-site classifier
-  runs/*/train_log.txt                            losses by step
+  runs/*/train_log.txt                            losses by step; of earlier starts in runs/*/run_*/
   shards/, splice/                                what they were trained on, each with a manifest.json
 END

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,11 +90,16 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
 
 
 def newest(folder: Path) -> Path | None:
-    """Find the finished checkpoint with the highest step, by the number its name ends in
-    (`step=120.ckpt`).
+    """Find the finished checkpoint of the highest step, by the number its name ends in (`step=120.ckpt`).
+
+    Of two of one step it is the one that names a metric: it was written later, after validation.
     """
-    finished = [p for p in folder.glob("*.ckpt") if (p / "metadata.json").is_file()]
-    return max(finished, key=lambda p: int(p.stem.rpartition("=")[2]), default=None)
+    finished = {
+        (int(match[1]), match.start() > 0): path
+        for path in folder.glob("*.ckpt")
+        if (match := re.search(r"step=(\d+)\.ckpt$", path.name)) and (path / "metadata.json").is_file()
+    }
+    return finished[max(finished)] if finished else None
 
 
 def remove(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from nemo.utils import logging as nemo_logging
 from nemo.utils.exp_manager import exp_manager
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +22,7 @@ from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.megatron import checkpoint
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.base import ENCODER_KEYS
-from dnabert_nemo.training.callbacks import LatestCheckpoints, PlainLines
+from dnabert_nemo.training.callbacks import Checkpoints, LatestCheckpoints, PlainLines, ReturnedMemory
 from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sequence_length, sizes_of
 from dnabert_nemo.training.strategy import MegatronStrategy
 
@@ -146,6 +146,8 @@ def trainer(cfg: DictConfig) -> Trainer:
         enable_model_summary=False,
         logger=False,
         use_distributed_sampler=False,
+        # Lightning's own requeueing would write a checkpoint beside ours and prefer it, however old
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
     )
     with nemo_logging.temp_verbosity(logging.ERROR):  # it warns of the settings below, which are meant
         exp_manager(made, _experiment(cfg, checkpoints))
@@ -174,7 +176,7 @@ def _precision(name: str) -> str:
 
 def _callbacks(cfg: DictConfig, folder: Path, checkpoints: Path) -> list[Callback]:
     keep = cfg.exp_manager.checkpoint_callback_params
-    best = ModelCheckpoint(
+    best = Checkpoints(
         dirpath=checkpoints,
         filename=f"{keep.monitor}={{{keep.monitor}:.4f}}-step={{step}}",
         auto_insert_metric_name=False,
@@ -186,6 +188,7 @@ def _callbacks(cfg: DictConfig, folder: Path, checkpoints: Path) -> list[Callbac
         PlainLines(folder / "train_log.txt", cfg.trainer.log_every_n_steps),
         best,
         LatestCheckpoints(checkpoints, keep.every_n_train_steps),
+        *([] if torch.cuda.is_available() else [ReturnedMemory()]),
     ]
 
 

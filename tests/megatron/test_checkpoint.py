@@ -102,6 +102,10 @@ def test_the_newest_finished_one_is_found(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) == tmp_path / "step=12.ckpt"
     (tmp_path / "step=12.ckpt" / "metadata.json").unlink()
     assert checkpoint.newest(tmp_path) == tmp_path / "val_loss=4.1754-step=10.ckpt"
+    for name in ("step=10.ckpt", "mine.ckpt", "step=last.ckpt"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metadata.json").touch()
+    assert checkpoint.newest(tmp_path) == tmp_path / "val_loss=4.1754-step=10.ckpt"  # the later of the two
     checkpoint.remove(tmp_path / "step=9.ckpt")
     assert not (tmp_path / "step=9.ckpt").exists()
 

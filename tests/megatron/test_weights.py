@@ -10,7 +10,6 @@ import torch
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.megatron import weights
 
-
 POSITIONS = "embedding.position_embeddings.weight"
 
 

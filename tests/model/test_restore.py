@@ -54,7 +54,7 @@ def test_a_restored_model_is_saved_and_restored_from_anywhere(
 def test_restore_wants_a_model_of_its_kind(nemo: Path) -> None:
     model = restore(nemo, DnabertModel)
     assert not model.training
-    with pytest.raises(CheckpointError, match="holds a .*DnabertModel and a DnabertClassifier is wanted"):
+    with pytest.raises(CheckpointError, match=r"holds a .*DnabertModel and a DnabertClassifier is wanted"):
         restore(nemo, DnabertClassifier)
 
 
@@ -83,7 +83,7 @@ def test_stock_restore_runs_no_class_among_the_weights(nemo: Path, tmp_path: Pat
 
     file = nemo_file.read(nemo)
     nemo_file.write(nemo, file.config, file.vocabulary, {"bert.x": Malicious()})
-    with pytest.raises(Exception, match="[Ww]eights.only"):
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
         ModelPT.restore_from(str(nemo))
     assert not (tmp_path / "evidence").exists()
 

@@ -56,8 +56,9 @@ def write_nemo(folder: Path) -> None:
 
 def read_nemo(folder: Path) -> dict[str, Any]:
     """Open that file with NeMo's own restore, and compare its logits and weights with those of the ranks."""
-    import dnabert_nemo.model  # noqa: F401  NeMo's restore then knows the class
     from nemo.core import ModelPT
+
+    import dnabert_nemo.model  # noqa: F401  NeMo's restore then knows the class
 
     topology.start(ONE_RANK.sizes, SEED)
     model = ModelPT.restore_from(str(folder / NEMO)).eval()

@@ -43,11 +43,11 @@ def data_overrides(toy_shards: Path) -> list[str]:
 
 @pytest.fixture
 def config(data_overrides: list[str]) -> Callable[..., DictConfig]:
-    """Compose dnabert_tiny on the toy shards, with some overrides."""
+    """Compose dnabert_86m on the toy shards, with some overrides."""
 
     def make(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("dnabert_tiny", [*data_overrides, *overrides])
+            return compose("dnabert_86m", [*data_overrides, *overrides])
 
     return make
 

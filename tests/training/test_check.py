@@ -14,14 +14,9 @@ from dnabert_nemo.training.check import check_pretraining
         [],
         ["trainer.precision=32"],
         ["trainer.precision=bf16-mixed"],
-        [
-            "trainer.devices=4",
-            "model.tensor_model_parallel_size=2",
-            "model.sequence_parallel=true",
-            "model.global_batch_size=2",
-        ],
-        ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
-        ["trainer.max_steps=60", "model.data.sequence_length=128"],
+        ["trainer.devices=4", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+        ["trainer.devices=6", "model.pipeline_model_parallel_size=6"],
+        ["trainer.max_steps=50500", "model.data.sequence_length=128"],
     ],
 )
 def test_what_works_passes(config, overrides: list[str]) -> None:
@@ -33,8 +28,8 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
     [
         (["trainer.precision=tf32"], r"trainer\.precision=tf32 is not known: choose auto or one of 32"),
         (
-            ["trainer.max_steps=59"],
-            r"warmup_steps=30 \+ constant_steps=30 is more than trainer\.max_steps=59",
+            ["trainer.max_steps=50499"],
+            r"warmup_steps=500 \+ constant_steps=50000 is more than trainer\.max_steps=50499",
         ),
         (["model.optim.sched.name=Linear"], r"model\.optim\.sched\.name=Linear is not known"),
         (["model.tensor_model_parallel_size=2"], "needs a multiple of 2 ranks and there are 1"),
@@ -47,13 +42,13 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
             "needs a multiple of 4 ranks and there are 2",
         ),
         (
-            ["model.tensor_model_parallel_size=3", "trainer.devices=3"],
-            r"model\.tensor_model_parallel_size=3 does not divide model\.num_attention_heads=4",
+            ["model.tensor_model_parallel_size=8", "trainer.devices=8"],
+            r"model\.tensor_model_parallel_size=8 does not divide model\.num_attention_heads=12",
         ),
         (["model.sequence_parallel=true"], r"model\.sequence_parallel=true .* 2 or more"),
         (
-            ["model.num_attention_heads=3"],
-            r"model\.num_attention_heads=3 does not divide model\.hidden_size=128",
+            ["model.num_attention_heads=5"],
+            r"model\.num_attention_heads=5 does not divide model\.hidden_size=768",
         ),
         (["model.tokenizer.k=0"], r"model\.tokenizer\.k=0: give a whole number of at least 1"),
         (["model.tokenizer.k=8"], r"model\.tokenizer\.k=8 is more than 7"),
