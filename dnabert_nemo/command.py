@@ -45,8 +45,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         def run() -> None:
             _plain_lines()
-            # before torch loads: a thread that waits leaves its core to who has work, a third of the time on a
-            # busy machine
+            # Before torch loads: a thread that waits leaves its core to others, a third of the time on a busy
+            # machine.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole; what is printed is decided below
             given = {argument.lstrip("+").split("=", 1)[0] for argument in sys.argv[1:]}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -167,3 +171,30 @@ def test_wrong_shards_are_refused_at_setup(module, shards) -> None:
     without_test = opened(module(test=None))
     with pytest.raises(ConfigError, match=r"model\.data\.test"):
         without_test.test_dataloader()
+
+
+def test_a_worker_does_not_outlive_a_killed_parent(shards) -> None:
+    program = f"""
+import time
+from dnabert_nemo.data.module import PretrainingDataModule
+
+data = PretrainingDataModule(
+    train={str(shards / "train")!r}, validation={str(shards / "validation")!r}, k=3, seed=1,
+    global_batch_size=1, micro_batch_size=1, tokens_per_row=16384, num_workers=1,
+)
+data.setup()
+data.set_data_parallel(0, 1)
+steps = iter(data.train_dataloader())
+next(steps)
+print(steps._workers[0].pid, flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(1)  # its queue is full by now, which is what held it
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.1)
