@@ -28,7 +28,7 @@ SEED = 7
 ROWS, TOKENS_PER_ROW, MAX_POSITIONS = 4, 256, 128
 
 
-def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 150) -> str:
+def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 300) -> str:
     """Run `main` on so many ranks, one thread each, and return what they printed; results go to `folder`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
     process = subprocess.Popen(
@@ -271,7 +271,7 @@ def _started_by_hand(num_steps: int) -> None:
         folder = Path(name)
         write_shards(folder)
         for num_ranks in (2, 4, 1):
-            printed = start(num_ranks, folder, num_steps, timeout=600)
+            printed = start(num_ranks, folder, num_steps, timeout=900)
             if not {layout.name for layout in LAYOUTS[num_ranks]} <= read_results(folder).keys():
                 sys.exit(printed)
         print(table(read_results(folder)))

@@ -78,8 +78,9 @@ def test_shards_of_another_k_are_refused(config) -> None:
 
 
 def test_shards_that_are_not_there_or_not_finished_are_refused(config, toy_shards, tmp_path) -> None:
-    (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "absent", tmp_path / "empty"):
+    for name in ("empty", "shards.unfinished"):
+        (tmp_path / name / "train").mkdir(parents=True)
+    for folder in (tmp_path / "absent", tmp_path / "empty", tmp_path / "shards.unfinished" / "train"):
         with pytest.raises(ShardError, match="unfinished or not a shard set: run prepare_shards again"):
             check_pretraining(config(f"model.data.train={folder}"))
     with pytest.raises(ShardError, match="give one of its splits"):
