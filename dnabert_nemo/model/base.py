@@ -24,18 +24,16 @@ from dnabert_nemo.megatron.shape import BertShape
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import nemo_file
 
-_PADDED_TO = 128  # of tokens, whatever the tensor-parallel size: one file serves every size
 _SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
-ENCODER_KEYS = _SHAPE_KEYS | {
-    "tokenizer"
-}  # what a config must share with another for their encoders to be alike
+# What a config must share with another for their encoders to be alike.
+ENCODER_KEYS = _SHAPE_KEYS | {"tokenizer"}
 
 
 def bert_shape(cfg: DictConfig | dict[str, Any]) -> BertShape:
     """Read the encoder's shape from a model config (keys as in conf/dnabert_86m.yaml)."""
     vocabulary = Vocabulary(cfg["tokenizer"]["k"])
     given = {key: cfg[key] for key in _SHAPE_KEYS if key in cfg}
-    return BertShape(len(vocabulary), vocabulary.padded_size(_PADDED_TO), **given)
+    return BertShape(len(vocabulary), vocabulary.padded_size(), **given)
 
 
 def parallel_sizes(cfg: DictConfig | dict[str, Any]) -> ParallelSizes:

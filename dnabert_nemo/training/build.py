@@ -214,6 +214,5 @@ def _quiet() -> None:
     nemo_logging.setLevel(logging.WARNING)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", message=".*ended before the epoch ended.*"
-    )  # data resumes by its own count
+    # Data resumes by its own count of samples.
+    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")

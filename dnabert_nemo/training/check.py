@@ -99,7 +99,7 @@ def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
         num_layers=model.num_layers,
         num_attention_heads=model.num_attention_heads,
         ffn_hidden_size=model.ffn_hidden_size,
-        padded_vocab_size=Vocabulary(model.tokenizer.k).padded_size(128),
+        padded_vocab_size=Vocabulary(model.tokenizer.k).padded_size(),
         tokens_per_micro_batch=tokens_per_micro_batch,
     )
     precision = str(cfg.trainer.precision)
