@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class DnabertError(Exception):
@@ -18,7 +19,16 @@ class FormatError(DnabertError):
 
     def __init__(self, path: str | Path, problem: str, *, line: int | None = None) -> None:
         self.path, self.line = Path(path), line
+        self.problem = problem
         super().__init__(f"{path}{'' if line is None else f', line {line}'}: {problem}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers hand their errors over by pickle, which would call the class with the finished message.
+        return _format_error, (self.path, self.problem, self.line)
+
+
+def _format_error(path: Path, problem: str, line: int | None) -> FormatError:
+    return FormatError(path, problem, line=line)
 
 
 class ShardError(DnabertError):

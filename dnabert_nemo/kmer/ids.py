@@ -8,33 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.genome.alphabet import NOT_A_BASE, reverse_complement
-from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, check_k
+from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, UNK, check_k
 
 
-def kmer_ids(codes: NDArray[np.uint8], k: int) -> NDArray[np.uint16]:
+def kmer_ids(codes: NDArray[np.uint8], k: int, *, keep_unknown: bool = False) -> NDArray[np.uint16]:
     """Number every k-mer of base codes [n]: uint16 [n - k + 1], empty where n < k.
 
     The id is 5 + the base-4 number of the k codes, first base most significant: DNABERT's vocabulary order.
+    With `keep_unknown` a k-mer over a letter that is no base is `UNK`.
 
     Raises:
         ValueError: k is not in 1..7, or a code is no base (cut at `unbroken_stretches` first).
     """
     check_k(k)
-    if len(codes) and codes.max() >= NOT_A_BASE:
+    is_known = not len(codes) or codes.max() < NOT_A_BASE
+    if not is_known and not keep_unknown:
         raise ValueError(
             "k-mers are made of A, C, G and T only: cut the sequence at its unbroken stretches first"
         )
     num_ids = max(len(codes) - k + 1, 0)
     ids = np.zeros(num_ids, dtype=np.uint16)
+    numbers = codes if is_known else codes & 3
     for place in range(k):
         ids <<= 2
-        ids |= codes[place : place + num_ids]
+        ids |= numbers[place : place + num_ids]
     ids += NUM_SPECIALS
+    if not is_known:
+        for place in range(k):
+            ids[codes[place : place + num_ids] >= NOT_A_BASE] = UNK
     return ids
 
 
 def bases_of(ids: NDArray[np.integer], k: int) -> NDArray[np.uint8]:
-    """Return the base codes [n + k - 1] that the ids [n] of one unbroken stretch were made of.
+    """Return the base codes [n + k - 1] that the ids [n] of one stretch were made of.
+
+    A base that only `UNK` covers is `NOT_A_BASE`.
 
     Raises:
         ValueError: k is not in 1..7, or the ids are no k-mers that follow one another.
@@ -42,8 +50,14 @@ def bases_of(ids: NDArray[np.integer], k: int) -> NDArray[np.uint8]:
     table = base_table(k)
     if len(ids) == 0:
         return np.empty(0, dtype=np.uint8)
-    codes = np.concatenate([table[ids[0]], table[ids[1:], k - 1]])
-    if np.any(ids < NUM_SPECIALS) or not np.array_equal(kmer_ids(codes, k), ids):
+    if np.any((ids < NUM_SPECIALS) & (ids != UNK)) or np.any(ids >= len(table)):
+        raise ValueError(f"the ids are not all {k}-mers or UNK")
+    is_known = ids != UNK
+    codes = np.full(len(ids) + k - 1, NOT_A_BASE, dtype=np.uint8)
+    for place in range(k):
+        covered = codes[place : place + len(ids)]
+        covered[is_known] = table[ids[is_known], place]
+    if not np.array_equal(kmer_ids(codes, k, keep_unknown=True), ids):
         raise ValueError(f"the ids are not {k}-mers that follow one another base by base")
     return codes
 

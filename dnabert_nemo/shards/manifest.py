@@ -6,11 +6,14 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from dnabert_nemo.errors import ShardError
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+Kind = Literal["assembly", "taxon", "sample"]
 
 
 @dataclass(frozen=True)
@@ -20,18 +23,20 @@ class ShardFile:
     name: str
     num_bytes: int
     sha256: str
+    index_sha256: str
     num_records: int
     num_stretches: int
+    num_tokens: int
 
     @property
     def index_name(self) -> str:
-        """The file of int64 [num_stretches, 2]: the byte in the tar of a stretch's first id, its tokens."""
+        """The file of `records.INDEX`, one row a stretch."""
         return Path(self.name).stem + ".index.npy"
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One FASTA the run read: its name without folders, and its content's hash."""
+    """One file the run read: its name without folders, and its content's hash."""
 
     name: str
     sha256: str
@@ -39,11 +44,31 @@ class InputFile:
 
 @dataclass(frozen=True)
 class ContigEntry:
-    """One contig of the split, and its length in bases, all letters counted."""
+    """One contig, or one sample of reads taken together: what is split, and what was found in it."""
 
     name: str
-    source: str  # the name of its file
-    length: int
+    component: str
+    sources: tuple[str, ...]  # the names of its files
+    length: int  # all letters
+    num_bases: int  # in the set: in stretches long enough
+    num_not_bases: int  # letters that are none of A, C, G, T
+    num_soft_masked: int  # lower-case letters
+    num_short_stretches: int  # skipped, with their num_short_bases
+    num_short_bases: int
+    num_excluded_bases: int  # outside the regions asked for
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a set with a sampling weight of its own: an assembly, a taxon or a sample of reads."""
+
+    name: str
+    kind: Kind
+    weight: float  # the share of training samples drawn from it; those of a set sum to 1
+    num_stretches: int
+    num_bases: int
+    num_tokens: int
+    labels: dict[str, str]  # of a sample, from its sheet
 
 
 @dataclass(frozen=True)
@@ -56,15 +81,18 @@ class Manifest:
     vocabulary_sha256: str
     seed: int
     min_stretch: int  # bases; shorter stretches were skipped
+    non_acgt: str  # "cut": stretches end at other letters; "unk": k-mers over them are UNK
     block_bases: int  # the most bases in a record
     num_records: int
     num_stretches: int  # as in the records; an unbroken stretch longer than a block counts once for each part
     num_bases: int  # overlaps between parts are counted once
     num_tokens: int
-    base_counts: dict[str, int]  # of the num_bases
-    num_short_stretches: int  # skipped, with their num_short_bases
+    base_counts: dict[str, int]  # of the num_bases; what is missing to them is other letters, kept as UNK
+    num_soft_masked: int  # lower-case letters among the num_bases
+    num_short_stretches: int
     num_short_bases: int
-    num_not_bases: int  # letters that are none of A, C, G, T
+    num_not_bases: int
+    components: tuple[Component, ...]
     shards: tuple[ShardFile, ...]
     inputs: tuple[InputFile, ...]
     contigs: tuple[ContigEntry, ...]
@@ -72,7 +100,8 @@ class Manifest:
     @property
     def composition_entropy(self) -> float:
         """The entropy of the base composition in nats: the loss of a model that knows nothing else."""
-        shares = [count / self.num_bases for count in self.base_counts.values() if count]
+        total = sum(self.base_counts.values())
+        shares = [count / total for count in self.base_counts.values() if count]
         return -sum(share * math.log(share) for share in shares)
 
     def write(self, folder: Path) -> None:
@@ -89,14 +118,37 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            return Manifest.parse(path.read_bytes(), path)
+        except OSError as error:
+            raise ShardError(f"{path}: {error.strerror}: run prepare_shards again") from None
+
+    @staticmethod
+    def parse(text: bytes, path: str | Path) -> Manifest:
+        """Take the content of a manifest.json that was read from `path`.
+
+        Raises:
+            ShardError: as `read`.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
             version = content["format_version"]
             if version != FORMAT_VERSION:
                 problem = f"shard format {version}, this package reads {FORMAT_VERSION}"
                 raise ShardError(f"{path}: {problem}: run prepare_shards again")
-            content["shards"] = tuple(ShardFile(**row) for row in content["shards"])
-            content["inputs"] = tuple(InputFile(**row) for row in content["inputs"])
-            content["contigs"] = tuple(ContigEntry(**row) for row in content["contigs"])
+            for key, kind in _ROWS.items():
+                content[key] = tuple(kind(**row) for row in content[key])
             return Manifest(**content)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ShardError(f"{path}: not a manifest ({error!r}): run prepare_shards again") from None
+
+
+def _contig(**row: Any) -> ContigEntry:
+    return ContigEntry(**{**row, "sources": tuple(row["sources"])})
+
+
+_ROWS: dict[str, Any] = {
+    "components": Component,
+    "shards": ShardFile,
+    "inputs": InputFile,
+    "contigs": _contig,
+}

@@ -1,168 +1,116 @@
-"""FASTA to finished shard sets for train, validation and test, in two passes; `reader` opens them."""
+"""A corpus to finished shard sets for train, validation and test, in two passes; `reader` opens them."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.genome.alphabet import BASES
-from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
-from dnabert_nemo.shards.manifest import FORMAT_VERSION, InputFile, Manifest, ShardFile
-from dnabert_nemo.shards.publish import SCRATCH, check_output_dir, published
-from dnabert_nemo.shards.records import BLOCK_BASES
-from dnabert_nemo.shards.scan import Scan, scan_genome
+from dnabert_nemo.genome.read_report import write_read_report
+from dnabert_nemo.shards.corpus import Corpus
+from dnabert_nemo.shards.describe import component_names, describe_set
+from dnabert_nemo.shards.manifest import Manifest
+from dnabert_nemo.shards.publish import Output
+from dnabert_nemo.shards.settings import ShardSettings
 from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits
-from dnabert_nemo.shards.writer import ShardJob, file_sha256, plan_shards, write_shards
+from dnabert_nemo.shards.survey import Scan, scan_corpus
+from dnabert_nemo.shards.workers import Run, WorkerSettings, workers
+from dnabert_nemo.shards.writer import Origin, ShardJob, plan_shards, write_shard
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ShardSettings:
-    """What decides the bytes of a shard set, besides its input and split.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    k: int
-    seed: int
-    min_stretch: int  # bases; shorter unbroken stretches are skipped
-    records_per_shard: int
-
-    def __post_init__(self) -> None:
-        _check_whole_number("tokenizer.k", self.k, 1, MAX_K)
-        _check_whole_number("seed", self.seed, 0, 2**64 - 1)
-        _check_whole_number("min_stretch", self.min_stretch, 1)
-        _check_whole_number("records_per_shard", self.records_per_shard, 1)
-        if self.min_stretch < self.k:
-            raise ConfigError(
-                f"min_stretch={self.min_stretch} is shorter than one k-mer: "
-                f"pass min_stretch={self.k} or more, or a smaller tokenizer.k"
-            )
-
-
-def _check_whole_number(key: str, value: object, low: int, high: int | None = None) -> None:
-    if type(value) is not int or value < low or (high is not None and value > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ConfigError(f"{key}={value}: give a whole number {limits}")
-
-
 def prepare_shards(
-    fasta: Sequence[Path],
-    output_dir: Path,
+    corpus: Corpus,
+    output: Output,
     settings: ShardSettings,
     split: SplitSettings,
-    *,
-    num_workers: int = 1,
-    overwrite: bool = False,
+    worker_settings: WorkerSettings | None = None,
 ) -> dict[str, Manifest]:
-    """Write the shard sets of one genome, a folder for each split that has contigs; return their manifests.
+    """Write the shard sets of one corpus, a folder for each split that has contigs; return their manifests.
 
-    The whole of `output_dir` appears at once, when all is written. The same input, settings and split give
-    the same bytes, whatever `num_workers` is. The first pass holds one contig in memory, the second one
-    record a worker; a scratch file of one byte a base lies beside the shards until they are written.
+    All of the output appears at once, when all is written. The same corpus, settings and split give the same
+    bytes, whoever does the work. The first pass holds a few megabases of each input in memory, the second one
+    record a worker; scratch files of one byte a letter lie on disk until the shards are written.
 
     Raises:
-        ConfigError: `output_dir` exists, or the splits do not fit the contigs.
+        ConfigError: the output exists, the splits do not fit the contigs, or the weights not the components.
         FormatError: an input file is missing or damaged, or there is nothing in it to use.
         ShardError: the shards cannot be written.
     """
-    _check_whole_number("num_workers", num_workers, 1)
-    if not fasta:
-        raise ConfigError("input.fasta=[] names no file: pass input.fasta=[a.fa.gz,b.fa]")
-    output_dir = output_dir.absolute()
-    check_output_dir(output_dir, overwrite)
+    output.check()
     began = time.monotonic()
-    with published(output_dir) as folder:
-        manifests = _write_sets(fasta, folder, settings, split, num_workers)
+    with output.published() as (folder, scratch), workers(worker_settings or WorkerSettings()) as run:
+        scan = scan_corpus(corpus, scratch, settings, run)
+        for tally in scan.tallies:
+            log.info(tally.summary())
+        _log_scan(scan, settings.min_stretch)
+        split_of = assign_splits(scan.contigs, split, settings.seed)
+        manifests = _write_sets(corpus, scan, split_of, folder, settings, run)
+        if scan.tallies:
+            write_read_report(scan.tallies, folder)
     log.info("finished in %.1f s", time.monotonic() - began)
     return manifests
 
 
 def _write_sets(
-    fasta: Sequence[Path], folder: Path, settings: ShardSettings, split: SplitSettings, num_workers: int
+    corpus: Corpus, scan: Scan, split_of: NDArray[np.int64], folder: Path, settings: ShardSettings, run: Run
 ) -> dict[str, Manifest]:
-    scratch = folder / SCRATCH
-    scan = scan_genome(fasta, scratch, settings.k, settings.min_stretch)
-    _log_scan(scan, len(fasta), settings.min_stretch)
-    split_of = assign_splits(
-        [contig.name for contig in scan.contigs], scan.usable_bases, split, settings.seed
-    )
     jobs: dict[str, list[ShardJob]] = {}
     for place, name in enumerate(SPLITS):
-        stretches = scan.stretches[split_of[scan.stretches["contig"]] == place]
+        members = split_of == place
+        stretches = scan.stretches[members[scan.stretches["contig"]]]
         if len(stretches):
             (folder / name).mkdir()
             jobs[name] = plan_shards(
                 folder / name,
-                scratch,
                 stretches,
-                scan.contigs,
+                _origins(scan, members),
                 k=settings.k,
                 records_per_shard=settings.records_per_shard,
                 seed=settings.seed,
                 stream=place,
             )
-    all_jobs = [job for of_split in jobs.values() for job in of_split]
-    shards = iter(list(write_shards(all_jobs, num_workers)))
-    written = {name: tuple(next(shards) for _ in of_split) for name, of_split in jobs.items()}
-    inputs = tuple(InputFile(path.name, file_sha256(path)) for path in fasta)
+    # the shards of all splits at once, so that no worker waits for the last one of a split
+    written = iter(list(run(write_shard, [job for of_split in jobs.values() for job in of_split])))
     manifests = {}
-    for name, files in written.items():
-        members = np.flatnonzero(split_of == SPLITS.index(name))
-        manifests[name] = _manifest(name, scan, members, settings, files, inputs)
+    for name, of_split in jobs.items():
+        shards = [next(written) for _ in of_split]
+        members = split_of == SPLITS.index(name)
+        manifests[name] = describe_set(name, scan, members, settings, corpus.mixture, shards)
         manifests[name].write(folder / name)
         _log_set(manifests[name])
-    scratch.unlink()
     return manifests
 
 
-def _manifest(
-    split: str,
-    scan: Scan,
-    members: NDArray[np.int64],
-    settings: ShardSettings,
-    shards: tuple[ShardFile, ...],
-    inputs: tuple[InputFile, ...],
-) -> Manifest:
-    counts = scan.counts[members]
-    bases = scan.stretches["bases"][np.isin(scan.stretches["contig"], members)]
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        split=split,
-        k=settings.k,
-        vocabulary_sha256=Vocabulary(settings.k).sha256,
-        seed=settings.seed,
-        min_stretch=settings.min_stretch,
-        block_bases=BLOCK_BASES,
-        num_records=sum(shard.num_records for shard in shards),
-        num_stretches=len(bases),
-        num_bases=int(counts["bases"].sum()),
-        num_tokens=int((bases - settings.k + 1).sum()),
-        base_counts=dict(zip(BASES, counts["bases"].sum(axis=0).tolist(), strict=True)),
-        num_short_stretches=int(counts["short_stretches"].sum()),
-        num_short_bases=int(counts["short_bases"].sum()),
-        num_not_bases=int(counts["not_bases"].sum()),
-        shards=shards,
-        inputs=inputs,
-        contigs=tuple(scan.contigs[member] for member in members.tolist()),
-    )
+def _origins(scan: Scan, members: NDArray[np.bool_]) -> list[Origin]:
+    number = {name: place for place, name in enumerate(component_names(scan, members))}
+    return [
+        Origin(contig.name, kind, contig.component, number.get(contig.component, 0), contig.sources, scratch)
+        for contig, kind, scratch in zip(scan.contigs, scan.kinds, scan.scratch, strict=True)
+    ]
 
 
-def _log_scan(scan: Scan, num_files: int, min_stretch: int) -> None:
-    short_bases, short_stretches = (scan.counts[key].sum() for key in ("short_bases", "short_stretches"))
+def _log_scan(scan: Scan, min_stretch: int) -> None:
+    totals = {
+        key: sum(getattr(contig, key) for contig in scan.contigs)
+        for key in (
+            "num_bases",
+            "num_not_bases",
+            "num_short_bases",
+            "num_short_stretches",
+            "num_excluded_bases",
+        )
+    }
+    excluded = totals["num_excluded_bases"]
     log.info(
-        f"input: {num_files} files, {len(scan.contigs)} contigs, {scan.usable_bases.sum():,} usable bases; "
-        f"skipped {scan.counts['not_bases'].sum():,} letters other than A, C, G, T and {short_bases:,} bases "
-        f"in {short_stretches:,} stretches of under {min_stretch}"
+        f"input: {len(scan.inputs)} files, {len(scan.contigs)} contigs, {totals['num_bases']:,} usable "
+        f"bases; skipped {totals['num_not_bases']:,} letters other than A, C, G, T and "
+        f"{totals['num_short_bases']:,} bases in {totals['num_short_stretches']:,} stretches of under {min_stretch}"
+        + (f", and {excluded:,} bases outside the regions" if excluded else "")
     )
 
 

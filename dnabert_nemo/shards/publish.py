@@ -1,65 +1,137 @@
-"""How an output folder appears at once or not at all, written aside, then renamed; `prepare` fills it."""
+"""How an output folder appears at once or not at all, on a disk or an object store; `prepare` fills it."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.genome.source import file_system
 from dnabert_nemo.shards.manifest import MANIFEST
 from dnabert_nemo.shards.reader import UNFINISHED
 from dnabert_nemo.shards.splits import SPLITS
 
-SCRATCH = "bases.scratch"  # in the unfinished folder until the shards are written
+SCRATCH = "scratch"  # a folder for what the first pass writes, gone when the shards are written
+SAMPLES = "samples.tsv"  # the report on reads, where there are some
 
 log = logging.getLogger(__name__)
 
 
-def check_output_dir(output_dir: Path, overwrite: bool) -> None:
-    """Refuse an output folder that exists, or with `overwrite` one that holds anything but finished shards.
+@dataclass(frozen=True)
+class Output:
+    """Where shards go: a folder, or a URL that fsspec knows (s3://bucket/shards).
+
+    Args:
+        scratch_dir: for the letters between the passes, a byte each, and for shards until they are uploaded;
+            by default beside a folder, or in the system's place for temporary files.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: the name is that of unfinished work.
     """
-    if output_dir.name.endswith(UNFINISHED):
-        raise ConfigError(
-            f"output_dir={output_dir}: {UNFINISHED} marks what is not finished: pass another name"
-        )
-    if not output_dir.exists():
-        return
-    if not overwrite:
-        remedy = "pass overwrite=true to replace it, or another output_dir"
-        raise ConfigError(f"output_dir={output_dir} exists: {remedy}")
-    if not _is_ours(output_dir) or not all((child / MANIFEST).is_file() for child in output_dir.iterdir()):
-        raise ConfigError(f"output_dir={output_dir} holds other things than shards: pass another output_dir")
+
+    path: str
+    overwrite: bool = False
+    scratch_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.path.rstrip("/").endswith(UNFINISHED):
+            raise ConfigError(
+                f"output_dir={self.path}: {UNFINISHED} marks what is not finished: pass another name"
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.path
+
+    def check(self) -> None:
+        """Refuse an output that exists, or with `overwrite` one that holds anything but finished shards.
+
+        Raises:
+            ConfigError: it does, or its file system is not known.
+        """
+        if self.is_remote:
+            fs, folder = file_system(self.path)
+            exists = fs.exists(folder) and bool(fs.find(folder))
+            is_ours = exists and all(
+                part.removeprefix(folder).strip("/").split("/")[0] in {*SPLITS, SAMPLES}
+                for part in fs.find(folder)
+            )
+        else:
+            exists, is_ours = Path(self.path).exists(), _is_finished(Path(self.path))
+        if exists and not self.overwrite:
+            remedy = "pass overwrite=true to replace it, or another output_dir"
+            raise ConfigError(f"output_dir={self.path} exists: {remedy}")
+        if exists and not is_ours:
+            raise ConfigError(
+                f"output_dir={self.path} holds other things than shards: pass another output_dir"
+            )
+
+    @contextmanager
+    def published(self) -> Iterator[tuple[Path, Path]]:
+        """Give a folder to write in and one for scratch; the first takes its place at the end.
+
+        An error removes both, and what a killed run left is removed first.
+
+        Raises:
+            ConfigError: something else stands where they would be.
+            ShardError: they cannot be written.
+        """
+        final = Path(self.path).absolute()
+        name = self.path.rstrip("/").rsplit("/", 1)[-1] + UNFINISHED
+        if self.is_remote:
+            folder = (self.scratch_dir or Path(tempfile.gettempdir())).absolute() / name
+        else:
+            folder = final.with_name(name)
+        scratch = folder / SCRATCH
+        if self.scratch_dir is not None and not self.is_remote:
+            scratch = self.scratch_dir.absolute() / name
+        for left in (folder, scratch):
+            if left.exists():
+                log.info("removing what an unfinished run left in %s", left.name)
+                _remove(left)
+        try:
+            folder.mkdir(parents=True)
+            scratch.mkdir(parents=True)
+            yield folder, scratch
+            shutil.rmtree(scratch)
+            if self.is_remote:
+                _upload(folder, self.path)
+            else:
+                _rename(folder, final)
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror or error}): pass another output_dir"
+            raise ShardError(f"output_dir={self.path} {problem}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-@contextmanager
-def published(output_dir: Path) -> Iterator[Path]:
-    """Give a folder beside `output_dir` to write in; it takes that place at the end; an error removes it.
-
-    What a killed run left there is removed first.
-
-    Raises:
-        ConfigError: something else stands where that folder would be.
-        ShardError: the folder cannot be written.
-    """
-    unfinished = output_dir.with_name(output_dir.name + UNFINISHED)
-    if unfinished.exists():
-        log.info("removing what an unfinished run left in %s", unfinished.name)
-        _remove(unfinished)
+def _upload(folder: Path, url: str) -> None:
+    """Copy a finished folder to an object store, its manifests last: without one, nothing is a shard set."""
+    fs, target = file_system(url)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files.sort(key=lambda name: name.endswith(MANIFEST))
+    remove_remote(fs, target)
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        _rename(unfinished, output_dir)
-    except OSError as error:
-        problem = f"cannot be written ({error.strerror or error}): pass another output_dir"
-        raise ShardError(f"output_dir={output_dir} {problem}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for name in files:
+            fs.makedirs(f"{target}/{name}".rsplit("/", 1)[0], exist_ok=True)
+            fs.put_file(str(folder / name), f"{target}/{name}")
+    except BaseException:
+        remove_remote(fs, target)
+        raise
+
+
+def remove_remote(fs: Any, folder: str) -> None:
+    """Remove a set from an object store, its manifests first."""
+    if fs.exists(folder):
+        for path in sorted(fs.find(folder), key=lambda name: not name.endswith(MANIFEST)):
+            fs.rm_file(path)
 
 
 def _rename(unfinished: Path, output_dir: Path) -> None:
@@ -74,8 +146,17 @@ def _rename(unfinished: Path, output_dir: Path) -> None:
     _remove(replaced)
 
 
+def _is_finished(folder: Path) -> bool:
+    return (
+        folder.is_dir()
+        and _is_ours(folder)
+        and all((child / MANIFEST).is_file() for child in folder.iterdir() if child.name != SAMPLES)
+    )
+
+
 def _is_ours(folder: Path) -> bool:
-    return folder.is_dir() and {child.name for child in folder.iterdir()} <= {*SPLITS, SCRATCH}
+    names = {child.name for child in folder.iterdir()} if folder.is_dir() else {""}
+    return all(name in {*SPLITS, SCRATCH, SAMPLES} or name.endswith(".letters") for name in names)
 
 
 def _remove(folder: Path) -> None:

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.shards.manifest import ContigEntry
-
 BLOCK_BASES = 16_384
 
-# A stretch as `scan` lists it: where it is in the genome, and where its base codes begin in the scratch file.
-STRETCH = np.dtype([("contig", "<i8"), ("start", "<i8"), ("bases", "<i8"), ("scratch", "<i8")])
+# A stretch as `scan` lists it: where it is in the genome, and where its letters begin in the scratch file.
+STRETCH = np.dtype(
+    [
+        ("contig", "<i4"),  # which contig, or sample of reads
+        ("start", "<i8"),  # 0-based, in the contig or read
+        ("bases", "<i4"),
+        ("overlap", "u1"),  # bases it shares with the part before it
+        ("file", "<u2"),  # which of the contig's files
+        ("name", "<u2"),  # bytes of its read's name, which stand before its letters; 0 for a contig
+        ("scratch", "<i8"),
+    ]
+)
+
+# A stretch as a reader finds it, a row of a shard's index.
+INDEX = np.dtype(
+    [
+        ("ids_at", "<i8"),  # byte in the tar of its first id
+        ("tokens", "<i4"),
+        ("soft_at", "<i8"),  # byte in the tar of its soft-mask bits; -1: none of its bases is lower case
+        ("component", "<u2"),
+    ]
+)
 
 
 def cut_stretches(stretches: NDArray[np.int64], k: int, block: int = BLOCK_BASES) -> NDArray[np.int64]:
@@ -31,13 +51,13 @@ def cut_stretches(stretches: NDArray[np.int64], k: int, block: int = BLOCK_BASES
     return np.stack([start + first, start + after + k - 1], axis=1)
 
 
-def gather_records(bases: NDArray[np.int64], block: int = BLOCK_BASES) -> NDArray[np.int64]:
+def gather_records(bases: NDArray[np.integer], block: int = BLOCK_BASES) -> NDArray[np.int64]:
     """Gather stretches of bases [n], each at most `block`, into records, consecutive ones while they fit.
 
     Returns where each record begins, and n: int64 [num_records + 1].
     """
     assert bases.max(initial=0) <= block  # else the loop would never get past it
-    ends = np.concatenate([[0], np.cumsum(bases)])
+    ends = np.concatenate([[0], np.cumsum(bases, dtype=np.int64)])
     begins = [0]
     while begins[-1] < len(bases):
         begins.append(int(np.searchsorted(ends, ends[begins[-1]] + block, side="right")) - 1)
@@ -53,31 +73,15 @@ def random_order(count: int, seed: int, stream: int) -> NDArray[np.int64]:
     return np.argsort(raw, kind="stable")
 
 
-def array_bytes(ids: NDArray[np.uint16]) -> tuple[bytes, int]:
-    """Return ids [n] as the bytes of a .npy file, and at which of them the first id is."""
+def array_bytes(array: NDArray[Any]) -> tuple[bytes, int]:
+    """Return an array [n] as the bytes of a .npy file, and at which of them its first element is."""
     file = BytesIO()
-    np.lib.format.write_array(file, ids.astype("<u2", copy=False), version=(1, 0))
+    np.lib.format.write_array(file, array.astype(array.dtype.newbyteorder("<"), copy=False), version=(1, 0))
     content = file.getvalue()
-    return content, len(content) - ids.nbytes
+    return content, len(content) - array.nbytes
 
 
-def description_bytes(stretches: NDArray[np.void], contigs: dict[int, ContigEntry], k: int) -> bytes:
-    """Return the JSON of a record: of each stretch its place among the ids and its place in the genome."""
-    rows = []
-    offset = 0
-    for contig, start, bases, _ in stretches.tolist():
-        tokens = bases - k + 1
-        entry = contigs[contig]
-        rows.append(
-            {
-                "offset": offset,
-                "tokens": tokens,
-                "contig": entry.name,
-                "start": start,
-                "end": start + bases,
-                "strand": "+",
-                "source": entry.source,
-            }
-        )
-        offset += tokens
-    return json.dumps({"k": k, "stretches": rows}, separators=(",", ":")).encode()
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.shards.manifest import ContigEntry
 from dnabert_nemo.shards.records import random_order
 
 SPLITS = ("train", "validation", "test")
@@ -50,28 +51,33 @@ class SplitSettings:
             raise ConfigError("split.fractions.train=0 leaves nothing to train on: name the contigs instead")
 
 
-def assign_splits(
-    names: Sequence[str], usable_bases: NDArray[np.int64], settings: SplitSettings, seed: int
-) -> NDArray[np.int64]:
-    """Assign each contig a place in SPLITS: int64 [num_contigs].
+def assign_splits(contigs: Sequence[ContigEntry], settings: SplitSettings, seed: int) -> NDArray[np.int64]:
+    """Assign each contig, or sample of reads, a place in SPLITS: int64 [num_contigs].
 
-    A split given by name has the contigs named. One given by its fraction takes those that still fit into its
+    A split given by name has the contigs named: `NAME`, `COMPONENT:NAME` where several components have such a
+    one, or `COMPONENT` for all of its contigs. One given by its fraction takes those that still fit into its
     share, in an order drawn from the seed, and where none fits the smallest there is. Train has the rest.
 
     Raises:
-        ConfigError: a named contig is not in the input or has no usable bases, or the contigs are too few.
+        ConfigError: a named contig is not in the input, is in two components, or has no usable bases; or the
+            contigs are too few.
     """
-    split_of = np.full(len(names), TRAIN, dtype=np.int64)
+    usable_bases = np.array([contig.num_bases for contig in contigs], dtype=np.int64)
+    split_of = np.full(len(contigs), TRAIN, dtype=np.int64)
     is_free = usable_bases > 0
     by_share = []
     for split, named in zip(SPLITS[1:], (settings.validation, settings.test), strict=True):
         if named is None:
             by_share += [split] if settings.fractions[split] else []
             continue
-        places = _places(names, named, split)
+        places = _places(contigs, named, split)
         if named and not usable_bases[places].any():
             given = f"split.{split}=[{','.join(named)}]"
             raise ConfigError(f"{given} has no stretch as long as min_stretch: name another contig")
+        twice = [place for place in places if split_of[place] != TRAIN]
+        if twice:
+            name = contigs[twice[0]].name
+            raise ConfigError(f"contig {name!r} is in both split.validation and split.test: take it from one")
         split_of[places] = SPLITS.index(split)
         is_free[places] = False
     num_free = np.count_nonzero(is_free)
@@ -81,7 +87,7 @@ def assign_splits(
             f"{num_free} contigs are too few for train, {' and '.join(by_share)}: "
             f"name contigs, split.{first}=[NAME], or leave a split empty, split.{first}=[]"
         )
-    order = random_order(len(names), seed, stream=len(SPLITS))
+    order = random_order(len(contigs), seed, stream=len(SPLITS))
     for number, split in enumerate(by_share):
         free = order[is_free[order]]
         kept_back = len(by_share) - number  # one for train and for each split to come
@@ -102,10 +108,23 @@ def _take(free: NDArray[np.int64], bases: NDArray[np.int64], share: float, most:
     return taken or [int(free[bases.argmin()])]
 
 
-def _places(names: Sequence[str], named: Sequence[str], split: str) -> list[int]:
-    place_of = {name: place for place, name in enumerate(names)}
-    missing = [name for name in named if name not in place_of]
-    if missing:
-        some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise ConfigError(f"split.{split}: no contig {missing[0]!r} in the input; there are {some}")
-    return [place_of[name] for name in named]
+def _places(contigs: Sequence[ContigEntry], named: Sequence[str], split: str) -> list[int]:
+    by_name: dict[str, list[int]] = {}
+    for place, contig in enumerate(contigs):
+        # a sample's only contig has its own name
+        for name in {contig.name, f"{contig.component}:{contig.name}"}:
+            by_name.setdefault(name, []).append(place)
+    by_component: dict[str, list[int]] = {}
+    for place, contig in enumerate(contigs):
+        by_component.setdefault(contig.component, []).append(place)
+    places: list[int] = []
+    for name in named:
+        found = by_name.get(name) or by_component.get(name)
+        if found is None:
+            some = ", ".join(contig.name for contig in contigs[:8]) + (", ..." if len(contigs) > 8 else "")
+            raise ConfigError(f"split.{split}: no contig {name!r} in the input; there are {some}")
+        if name in by_name and len(found) > 1:
+            either = " or ".join(f"{contigs[place].component}:{name}" for place in found)
+            raise ConfigError(f"split.{split}: {name!r} is in several assemblies: write {either}")
+        places += found
+    return list(dict.fromkeys(places))

@@ -17,7 +17,10 @@ import torch
 
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError, ShardError
-from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
+from dnabert_nemo.shards.corpus import Corpus
+from dnabert_nemo.shards.prepare import prepare_shards
+from dnabert_nemo.shards.publish import Output
+from dnabert_nemo.shards.settings import ShardSettings
 from dnabert_nemo.shards.splits import SplitSettings
 
 
@@ -31,8 +34,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             bases = "".join("ATCG"[code] for code in rng.choice(4, num_bases, p=[0.4, 0.3, 0.2, 0.1]))
             file.write(f">{name}\n{bases[:3000]}{'N' * 50}{bases[3000:]}\n")
     prepare_shards(
-        [fasta],
-        folder / "set",
+        Corpus.of_fasta(fasta),
+        Output(str(folder / "set")),
         ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=2),
         SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
     )

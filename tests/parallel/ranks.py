@@ -49,13 +49,16 @@ def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 300) ->
 def write_shards(folder: Path) -> None:
     """Write the shard sets all ranks train on to `folder`/shards."""
     from dnabert_nemo.genome.toy import write_toy_genome
-    from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
+    from dnabert_nemo.shards.corpus import Corpus
+    from dnabert_nemo.shards.prepare import prepare_shards
+    from dnabert_nemo.shards.publish import Output
+    from dnabert_nemo.shards.settings import ShardSettings
     from dnabert_nemo.shards.splits import SplitSettings
 
     fasta, _ = write_toy_genome(folder / "toy", seed=1, num_chromosomes=3, chromosome_length=20_000)
     prepare_shards(
-        [fasta],
-        folder / "shards",
+        Corpus.of_fasta(fasta),
+        Output(str(folder / "shards")),
         ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=64),
         SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
     )

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from dnabert_nemo.genome.alphabet import decode
+from dnabert_nemo.shards.corpus import Corpus
 from dnabert_nemo.shards.manifest import Manifest
-from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
+from dnabert_nemo.shards.prepare import prepare_shards
+from dnabert_nemo.shards.publish import Output
+from dnabert_nemo.shards.settings import ShardSettings
 from dnabert_nemo.shards.splits import SplitSettings
+from dnabert_nemo.shards.workers import WorkerSettings
 
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -44,13 +48,21 @@ def genome(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def prepare(genome: list[Path]) -> Callable[..., dict[str, Manifest]]:
     """Prepare `genome`, split by name, unless told otherwise."""
 
-    def run(output_dir: Path, **changed: object) -> dict[str, Manifest]:
-        settings = {"k": 3, "seed": 1, "min_stretch": 64, "records_per_shard": 2}
-        settings |= {key: changed.pop(key) for key in settings if key in changed}
-        split = {"validation": ("named",), "test": ("held_back",), "fractions": FRACTIONS}
-        split |= {key: changed.pop(key) for key in split if key in changed}
-        fasta = changed.pop("fasta", genome)
-        return prepare_shards(fasta, output_dir, ShardSettings(**settings), SplitSettings(**split), **changed)
+    def run(output_dir: Path | str, **changed: object) -> dict[str, Manifest]:
+        def taken(**defaults: object) -> dict[str, object]:
+            return {key: changed.pop(key, value) for key, value in defaults.items()}
+
+        settings = taken(k=3, seed=1, min_stretch=64, records_per_shard=2, non_acgt="cut")
+        split = taken(validation=("named",), test=("held_back",), fractions=FRACTIONS)
+        output = taken(overwrite=False, scratch_dir=None)
+        corpus = changed.pop("corpus", None) or Corpus.of_fasta(*changed.pop("fasta", genome))
+        return prepare_shards(
+            corpus,
+            Output(str(output_dir), **output),
+            ShardSettings(**settings),
+            SplitSettings(**split),
+            WorkerSettings(**changed),
+        )
 
     return run
 
@@ -61,3 +73,17 @@ def shards(prepare: Callable[..., dict[str, Manifest]], tmp_path_factory: pytest
     output_dir = tmp_path_factory.mktemp("shards") / "k3"
     prepare(output_dir)
     return output_dir
+
+
+@pytest.fixture(scope="session")
+def soft_shards(
+    prepare: Callable[..., dict[str, Manifest]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Finished sets of a genome in which every A is lower case and no other base is."""
+    folder = tmp_path_factory.mktemp("soft")
+    bases = [_bases(length, 40 + length).replace("A", "a") for length in (17_000, 90, 333)]
+    (folder / "soft.fa").write_text(
+        "".join(f">{i}\n{each}\n" for i, each in enumerate(bases)) + ">upper\nCCGT" + "CGT" * 50
+    )
+    prepare(folder / "shards", fasta=[folder / "soft.fa"], validation=(), test=())
+    return folder / "shards"

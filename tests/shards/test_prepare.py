@@ -21,8 +21,8 @@ from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.shards import prepare as prepare_module
 from dnabert_nemo.shards import writer
 from dnabert_nemo.shards.manifest import Manifest
-from dnabert_nemo.shards.prepare import ShardSettings
 from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.shards.settings import ShardSettings
 
 Prepare = Callable[..., dict[str, Manifest]]
 
@@ -58,6 +58,7 @@ def test_every_kmer_of_the_genome_once_and_none_across_n(
             for stretch in stretches:
                 assert stretch["tokens"] == stretch["end"] - stretch["start"] - k + 1
                 assert stretch["source"] == ("b.fa.gz" if stretch["contig"].startswith("read") else "a.fa")
+                assert stretch["assembly"] == "input"
                 tokens = ids[stretch["offset"] : stretch["offset"] + stretch["tokens"]].tolist()
                 found |= {(stretch["contig"], stretch["start"] + i): token for i, token in enumerate(tokens)}
             num_tokens += len(ids)
@@ -164,14 +165,14 @@ def test_a_run_that_dies_leaves_nothing_and_can_be_run_again(
 ) -> None:
     written = []
 
-    def dies(job: writer.ShardJob) -> None:
+    def dies(job: writer.ShardJob) -> writer.WrittenShard:
         if written:
             raise KeyboardInterrupt
         written.append(write_shard(job))
         return written[0]
 
     write_shard = writer.write_shard
-    monkeypatch.setattr(writer, "write_shard", dies)
+    monkeypatch.setattr(prepare_module, "write_shard", dies)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "shards")
     assert written
@@ -229,13 +230,16 @@ def test_an_existing_output_is_replaced_only_when_told_and_only_if_it_is_shards(
         ({"min_stretch": 2}, r"min_stretch=2 is shorter than one k-mer: pass min_stretch=3 or more"),
         ({"records_per_shard": 0}, r"records_per_shard=0: give a whole number of at least 1"),
         ({"num_workers": 0}, r"num_workers=0: give a whole number of at least 1"),
-        ({"fasta": []}, r"input.fasta=\[\] names no file"),
+        ({"fasta": []}, r"no input: pass input.fasta=\[a.fa.gz,b.fa\], or a corpus"),
+        ({"non_acgt": "keep"}, r"non_acgt=keep is not known: choose cut or unk"),
+        ({"executor": "slurm"}, r"executor=slurm is not known: choose processes or ray"),
+        ({"ray_address": "auto"}, r"ray_address=auto is for executor=ray"),
     ],
 )
 def test_settings_are_refused_before_a_file_is_touched(
     changed: dict, says: str, prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_module, "scan_genome", lambda *_: pytest.fail("files were touched"))
+    monkeypatch.setattr(prepare_module, "scan_corpus", lambda *_: pytest.fail("files were touched"))
     with pytest.raises(ConfigError, match=says):
         prepare(tmp_path / "shards", **changed)
     assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,34 @@ def test_any_window_is_a_piece_of_its_stretch(seed: int, shards: Path) -> None:
     assert len(bases_of(ids, 3)) == count + 2  # they are k-mers that follow one another
 
 
+def test_soft_mask_of_any_window(soft_shards: Path) -> None:
+    reader = ShardSet.open(soft_shards / "train", k=3)
+    rng = np.random.Generator(np.random.Philox(2))
+    for stretch in range(reader.num_stretches):
+        bases = int(reader.stretch_tokens[stretch]) + 2
+        whole = reader.read_soft_mask(stretch, 0, bases)
+        codes = bases_of(reader.read(stretch, 0, bases - 2), 3)
+        # in the fixture a run of A is lower case and nothing else is
+        assert np.array_equal(whole, codes == 0)
+        for first in rng.integers(0, bases, 20).tolist():
+            count = int(rng.integers(0, bases - first + 1))
+            assert np.array_equal(reader.read_soft_mask(stretch, first, count), whole[first : first + count])
+    lower_case = (soft_shards.parent / "soft.fa").read_text().count("a")
+    assert reader.manifest.num_soft_masked == lower_case > 1000
+    with pytest.raises(IndexError):
+        reader.read_soft_mask(0, 0, int(reader.stretch_tokens[0]) + 3)
+
+
+def test_checksums_on_request(train: Path) -> None:
+    ShardSet.open(train, verify=True)
+    content = bytearray((train / "shard-000001.tar").read_bytes())
+    content[3000] ^= 1
+    (train / "shard-000001.tar").write_bytes(content)
+    ShardSet.open(train)
+    with pytest.raises(ShardError, match=r"shard-000001.tar: its bytes are not those .* shards inspect"):
+        ShardSet.open(train, verify=True)
+
+
 def test_counts(shards: Path) -> None:
     reader = ShardSet.open(str(shards / "train"))
     assert reader.stretch_tokens.dtype == np.int64
@@ -152,7 +180,7 @@ def test_the_folder_of_all_splits(shards: Path) -> None:
 def test_a_shard_that_goes_away_after_opening(train: Path) -> None:
     reader = ShardSet.open(train)
     os.truncate(train / "shard-000000.tar", 1000)
-    with pytest.raises(ShardError, match=r"shard-000000.tar: ends too early"):
+    with pytest.raises(ShardError, match=r"shard-000000.tar, stretch 0: ends too early"):
         reader.read(0, 0, 500)
     (train / "shard-000001.tar").unlink()
     with pytest.raises(ShardError, match=r"shard-000001.tar: No such file"):

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.shards.manifest import ContigEntry
-from dnabert_nemo.shards.records import (
-    STRETCH,
-    array_bytes,
-    cut_stretches,
-    description_bytes,
-    gather_records,
-    random_order,
-)
+from dnabert_nemo.shards.records import array_bytes, cut_stretches, gather_records, random_order
 
 
 @given(
@@ -77,14 +68,3 @@ def test_array_bytes_are_a_npy_file(count: int) -> None:
     content, first = array_bytes(ids)
     assert np.array_equal(np.load(io.BytesIO(content)), ids)
     assert np.array_equal(np.frombuffer(content[first:], "<u2"), ids)
-
-
-def test_description_places_each_stretch_among_the_ids_and_in_the_genome() -> None:
-    rows = np.array([(1, 100, 50, 0), (4, 0, 10, 50)], STRETCH)
-    contigs = {1: ContigEntry("chr1", "a.fa", 500), 4: ContigEntry("read", "b.fa.gz", 10)}
-    described = json.loads(description_bytes(rows, contigs, k=6))
-    assert described["k"] == 6
-    where = {"contig": "chr1", "start": 100, "end": 150, "strand": "+", "source": "a.fa"}
-    assert described["stretches"][0] == {"offset": 0, "tokens": 45, **where}
-    where = {"contig": "read", "start": 0, "end": 10, "strand": "+", "source": "b.fa.gz"}
-    assert described["stretches"][1] == {"offset": 45, "tokens": 5, **where}

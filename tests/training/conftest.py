@@ -14,7 +14,10 @@ from omegaconf import DictConfig
 
 from dnabert_nemo.command import CONF
 from dnabert_nemo.genome.toy import write_toy_genome
-from dnabert_nemo.shards.prepare import ShardSettings, prepare_shards
+from dnabert_nemo.shards.corpus import Corpus
+from dnabert_nemo.shards.prepare import prepare_shards
+from dnabert_nemo.shards.publish import Output
+from dnabert_nemo.shards.settings import ShardSettings
 from dnabert_nemo.shards.splits import SplitSettings
 
 SCRIPT = CONF.parent / "examples" / "pretrain.py"
@@ -27,8 +30,8 @@ def toy_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     fasta, _ = write_toy_genome(folder, seed=1, num_chromosomes=3, chromosome_length=20_000)
     prepare_shards(
-        [fasta],
-        folder / "shards",
+        Corpus.of_fasta(fasta),
+        Output(str(folder / "shards")),
         ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=64),
         SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
     )
