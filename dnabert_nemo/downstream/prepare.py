@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.downstream import splice_dataset
 from dnabert_nemo.downstream.baselines import centre
-from dnabert_nemo.downstream.folder import file_sha256, publish
 from dnabert_nemo.downstream.splice_balance import NEGATIVE, choose_balanced, distinct_windows
 from dnabert_nemo.downstream.splice_dataset import LABELS, MANIFEST, SpliceSplit, write_split
 from dnabert_nemo.downstream.splice_windows import (
@@ -36,6 +35,7 @@ from dnabert_nemo.downstream.splice_windows import (
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies, read_gff3
 from dnabert_nemo.genome.splice_sites import introns, splice_sites
+from dnabert_nemo.shards.folder import file_sha256, publish
 from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits
 
 PROTOCOL = "card_by_contig"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.downstream.folder import file_sha256
 from dnabert_nemo.errors import FormatError
+from dnabert_nemo.shards.folder import file_sha256
 from dnabert_nemo.shards.reader import UNFINISHED
 from dnabert_nemo.shards.splits import SPLITS
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
-from dnabert_nemo.downstream.folder import file_sha256
 from dnabert_nemo.downstream.metrics import score
 from dnabert_nemo.downstream.report import (
     PUBLISHED,
@@ -24,6 +23,7 @@ from dnabert_nemo.downstream.report import (
 )
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, load_splice_dataset
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.shards.folder import file_sha256
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dnabert_nemo.downstream.folder import file_sha256, publish
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.shards.folder import file_sha256, publish
 
 FILES = ("a.txt", "b.txt")
 
