@@ -56,7 +56,7 @@ def test_no_import_points_forward() -> None:
     assert [
         f"{file} imports {target}"
         for file, room, target in between_rooms
-        if room == "" or ORDER.index(target) > ORDER.index(room)
+        if file != "__main__.py" and (room == "" or ORDER.index(target) > ORDER.index(room))
     ] == []
 
 

@@ -66,7 +66,7 @@ class ShardSet:
             raise ShardError(f"{path}: made with another k-mer vocabulary: {_REMEDY}")
         if verify:
             _verify(folder, manifest)
-        shards = ShardSet(folder, manifest, [_checked_index(folder, shard) for shard in manifest.shards])
+        shards = ShardSet(folder, manifest, [checked_index(folder, shard) for shard in manifest.shards])
         if shards.num_tokens != manifest.num_tokens:
             problem = f"{shards.num_tokens} tokens in the indexes, {MANIFEST} says {manifest.num_tokens}"
             raise ShardError(f"{path}: {problem}: {_REMEDY}")
@@ -175,7 +175,12 @@ def _verify(folder: Path, manifest: Manifest) -> None:
                 )
 
 
-def _checked_index(folder: Path, shard: ShardFile) -> NDArray[np.void]:
+def checked_index(folder: Path, shard: ShardFile) -> NDArray[np.void]:
+    """Read the index of a shard, INDEX [num_stretches], and see that both are of the size they should be.
+
+    Raises:
+        ShardError: they are not, or one of them is missing.
+    """
     for name in (shard.name, shard.index_name):
         if not (folder / name).is_file():
             raise ShardError(f"{folder / name}: this part of the shard set is missing: {_REMEDY}")
