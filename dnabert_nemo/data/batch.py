@@ -59,12 +59,17 @@ def _from_arrays(*values: Any) -> MicroBatch:
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One data-parallel rank's part of an optimizer step; its counts are the whole step's, on every rank."""
+    """One data-parallel rank's part of an optimizer step.
+
+    Its counts are the whole step's, the same on every rank; or, with `is_whole` False, what this rank knows:
+    the numbers of its own share, and a count of consumed samples that holds as far as this rank goes.
+    """
 
     micro_batches: tuple[MicroBatch, ...]
     consumed_samples: int  # since sample 0, at the end of this step: where the next one starts
     num_tokens: int  # without padding, with CLS and SEP
     num_samples: int
+    is_whole: bool = True
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> StepBatch:
         """Copy every tensor to a device."""

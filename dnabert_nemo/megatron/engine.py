@@ -14,6 +14,7 @@ from megatron.core.distributed import (
 from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module, MegatronModule
 
+from dnabert_nemo.data.batch import StepBatch
 from dnabert_nemo.megatron import topology
 
 Loss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
@@ -37,6 +38,18 @@ def in_model_precision(module: MegatronModule) -> MegatronModule:
     """Cast a stage to the 16-bit type of its config, with fp32 outputs; an fp32 stage stays as it is."""
     config = module.config
     return Float16Module(config, module) if config.bf16 or config.fp16 else module
+
+
+def whole_counts(step: StepBatch) -> tuple[int, int]:
+    """Return how many samples are consumed after a step, and the step's tokens, over all data ranks.
+
+    A rank that streams its shards knows only its own. Masked tokens need no such care: `run_step` sums them.
+    """
+    if step.is_whole:
+        return step.consumed_samples, step.num_tokens
+    consumed = torch.tensor(step.consumed_samples, device=topology.device())
+    num_tokens = torch.tensor(step.num_tokens, device=topology.device())
+    return int(topology.least_over_data_ranks(consumed)), int(topology.sum_over_data_ranks(num_tokens))
 
 
 def run_step(

@@ -118,6 +118,12 @@ def broadcast_from_last_stage(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def least_over_data_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Take the least of the data-parallel ranks' values, in place."""
+    dist.all_reduce(tensor, op=dist.ReduceOp.MIN, group=parallel_state.get_data_parallel_group())
+    return tensor
+
+
 def sum_over_data_ranks(tensor: torch.Tensor) -> torch.Tensor:
     """Add up over the data-parallel ranks, in place."""
     dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dnabert_nemo.data.batch import MicroBatch, StepBatch
-from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron import engine, topology
 from dnabert_nemo.megatron.bert import BertForMaskedLM
 from dnabert_nemo.megatron.losses import MASKED_LM_SUMS, MaskedLMLoss
 from dnabert_nemo.megatron.shape import transformer_config
@@ -53,8 +53,8 @@ class DnabertModel(MegatronModel):
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Take one optimizer step and log what it measured."""
         sums = self.step(batch.micro_batches, training=True)
-        self.consumed_samples = batch.consumed_samples
-        self.consumed_tokens += batch.num_tokens
+        self.consumed_samples, num_tokens = engine.whole_counts(batch)
+        self.consumed_tokens += num_tokens
         self.log_dict(_means(sums), prog_bar=True)
         self.log_dict(
             {
@@ -64,7 +64,7 @@ class DnabertModel(MegatronModel):
                 else float("nan"),
                 "consumed_samples": float(self.consumed_samples),
                 "consumed_tokens": float(self.consumed_tokens),
-                "tokens_per_second": self._throughput(batch.num_tokens),
+                "tokens_per_second": self._throughput(num_tokens),
             }
         )
 

@@ -56,12 +56,13 @@ def write_shards(folder: Path) -> None:
     from dnabert_nemo.shards.splits import SplitSettings
 
     fasta, _ = write_toy_genome(folder / "toy", seed=1, num_chromosomes=3, chromosome_length=20_000)
-    prepare_shards(
-        Corpus.of_fasta(fasta),
-        Output(str(folder / "shards")),
-        ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=64),
-        SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
-    )
+    for name, records_per_shard in (("shards", 64), ("small", 1)):
+        prepare_shards(
+            Corpus.of_fasta(fasta),
+            Output(str(folder / name)),
+            ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=records_per_shard),
+            SplitSettings(validation=("2",), test=("3",), fractions={"train": 1, "validation": 0, "test": 0}),
+        )
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def main(folder: Path, num_steps: int) -> None:
         record(layout.name, train(layout, folder, num_steps))
     if world == 2:
         record("dropout", dropout())
+        record("streamed", streamed(folder))
     else:
         from checkpoints import read_checkpoints, read_nemo, write_nemo
 
@@ -256,6 +258,37 @@ def dropout() -> dict[str, bool]:
         found |= {f"{name} {place}": same_on_both(out) for place, out in seen.items()}
         assert seen["embedding"].eq(0).any(), "no dropout took place"
     return found
+
+
+def streamed(folder: Path) -> dict[str, Any]:
+    """Stream shards on two data ranks; return what each knows of every step, and what both are told of it."""
+    import torch.distributed as dist
+
+    from dnabert_nemo.data.packing import StepShape
+    from dnabert_nemo.data.streaming import StreamedSteps
+    from dnabert_nemo.megatron import topology
+    from dnabert_nemo.megatron.engine import whole_counts
+    from dnabert_nemo.megatron.sizes import ParallelSizes
+    from dnabert_nemo.shards.remote import RemoteSet
+
+    topology.start(ParallelSizes(), SEED)
+    steps = StreamedSteps(
+        RemoteSet.open(str(folder / "small" / "train"), 3),
+        StepShape(ROWS, 1, TOKENS_PER_ROW, MAX_POSITIONS),
+        k=3,
+        seed=SEED,
+        mask_probability=0.05,
+        data_parallel_rank=topology.data_rank(),
+        data_parallel_size=topology.data_size(),
+    )
+    own = []
+    whole = []
+    for step in islice(steps, 40):
+        own.append((step.consumed_samples, step.num_tokens))
+        whole.append(whole_counts(step))
+    on_every_rank: list[Any] = [None, None]
+    dist.all_gather_object(on_every_rank, (own, whole))
+    return {"own": [each[0] for each in on_every_rank], "whole": [each[1] for each in on_every_rank]}
 
 
 def table(results: dict[str, Any]) -> str:

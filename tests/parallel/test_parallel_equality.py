@@ -50,6 +50,16 @@ def test_every_rank_knows_the_same_sums(results, layout: Layout) -> None:
     assert results[layout.name]["ranks_agree"]
 
 
+def test_ranks_that_stream_agree_on_what_is_consumed(results) -> None:
+    own, whole = results["streamed"]["own"], results["streamed"]["whole"]
+    assert whole[0] == whole[1]
+    for (consumed, num_tokens), *ranks in zip(whole[0], *own, strict=True):
+        assert consumed == min(rank[0] for rank in ranks)
+        assert num_tokens == sum(rank[1] for rank in ranks)
+    assert any(one[0] != other[0] for one, other in zip(*own, strict=True))
+    assert whole[0][-1][0] > 0
+
+
 def test_the_model_learns(results) -> None:
     losses = results[ONE_RANK.name]["losses"]
     assert losses[-1] < losses[0] - 0.01
