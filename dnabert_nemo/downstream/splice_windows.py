@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dnabert_nemo.downstream.splice_dataset import LABELS
 from dnabert_nemo.genome.alphabet import decode, unbroken_stretches
 from dnabert_nemo.genome.annotation import GeneBody
+from dnabert_nemo.genome.bed import intersect, merged
 from dnabert_nemo.genome.fasta import read_fastas
 from dnabert_nemo.genome.splice_sites import SpliceSite, window
 from dnabert_nemo.shards.records import random_order
@@ -82,8 +83,8 @@ def negative_rooms(bodies: Iterable[GeneBody], layouts: Sequence[Layout], width:
     rooms = []
     for (number, strand), group in groupby(spans, key=lambda span: span[:2]):
         starts = layouts[number].stretches + np.array([width // 2 - 1, -(width // 2)])
-        genes = _union([span[2:] for span in group])
-        found = _intersection(genes, starts[starts[:, 0] < starts[:, 1]])
+        genes = merged(np.array([span[2:] for span in group]))
+        found = intersect(genes, starts[starts[:, 0] < starts[:, 1]])
         room = np.empty(len(found), dtype=ROOM)
         room["contig"], room["is_reverse"] = number, strand == "-"
         room["begin"], room["end"] = found.T
@@ -139,24 +140,3 @@ def _distinct(total: int, count: int, seed: int, stream: int) -> NDArray[np.int6
     _, first = np.unique(drawn, return_index=True)
     distinct: NDArray[np.int64] = drawn[np.sort(first)[:count]]
     return distinct
-
-
-def _union(intervals: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return np.array(merged, dtype=np.int64).reshape(-1, 2)
-
-
-def _intersection(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Intersect two lists of intervals, each disjoint and rising: [m, 2] and [n, 2] to [p, 2]."""
-    first = np.searchsorted(other[:, 1], one[:, 0], side="right")
-    after = np.searchsorted(other[:, 0], one[:, 1], side="left")
-    num_met = np.maximum(after - first, 0)
-    mine = np.repeat(np.arange(len(one)), num_met)
-    theirs = np.arange(len(mine)) - np.repeat(np.cumsum(num_met) - num_met, num_met) + first[mine]
-    begins = np.maximum(one[mine, 0], other[theirs, 0])
-    return np.stack([begins, np.minimum(one[mine, 1], other[theirs, 1])], axis=1)

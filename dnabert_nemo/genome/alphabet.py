@@ -7,11 +7,15 @@ from numpy.typing import NDArray
 
 BASES = "ATCG"  # the code is the index; in this order the complement of a base is code ^ 1
 NOT_A_BASE = 4  # N, the IUPAC ambiguity codes, and anything else
+SOFT = 8  # added to the code of a lower-case letter, where `encode_soft` keeps the case
 
 _CODE_OF_BYTE = bytearray([NOT_A_BASE]) * 256
 for _code, _base in enumerate(BASES):
     _CODE_OF_BYTE[ord(_base)] = _CODE_OF_BYTE[ord(_base.lower())] = _code
-_BYTE_OF_CODE = bytes(range(256)).translate((BASES + "N").encode().ljust(256, b"?"))
+_SOFT_CODE_OF_BYTE = bytearray(_CODE_OF_BYTE)
+for _letter in range(ord("a"), ord("z") + 1):
+    _SOFT_CODE_OF_BYTE[_letter] += SOFT
+_BYTE_OF_CODE = ((BASES + "N").ljust(SOFT, "?") + (BASES + "N").lower()).encode().ljust(256, b"?")
 
 
 def encode(sequence: bytes | str) -> NDArray[np.uint8]:
@@ -24,8 +28,13 @@ def encode(sequence: bytes | str) -> NDArray[np.uint8]:
     return np.frombuffer(letters.translate(_CODE_OF_BYTE), dtype=np.uint8)
 
 
+def encode_soft(letters: bytes) -> NDArray[np.uint8]:
+    """Turn n letters into their codes, with `SOFT` added to those in lower case: uint8 [n], read-only."""
+    return np.frombuffer(letters.translate(_SOFT_CODE_OF_BYTE), dtype=np.uint8)
+
+
 def decode(codes: NDArray[np.uint8]) -> str:
-    """Turn codes [n] into n upper-case letters; `NOT_A_BASE` becomes N."""
+    """Turn codes [n] into n letters, upper-case ones except where `SOFT` is added; `NOT_A_BASE` becomes N."""
     return codes.tobytes().translate(_BYTE_OF_CODE).decode("ascii")
 
 

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 from urllib.parse import unquote
 
 from dnabert_nemo.errors import FormatError
-from dnabert_nemo.genome.source import open_by_content, quoted, read_errors
+from dnabert_nemo.genome.source import Source, quoted
 
 Strand = Literal["+", "-"]
 Interval = tuple[int, int]  # [start, end), 0-based, on the forward strand
@@ -51,7 +51,7 @@ class _Exons:
 
 
 def read_gff3(path: str | Path) -> list[Transcript]:
-    """Read the transcripts of a GFF3 file (plain or gzip), in the order of their first exon.
+    """Read the transcripts of a GFF3 file, plain or packed, in the order of their first exon.
 
     Only `exon` rows and their parents count: an exon belongs to every transcript in its Parent, and a
     transcript to the gene in its own Parent, or to itself where it has none. As gffread does, exons of one
@@ -66,8 +66,8 @@ def read_gff3(path: str | Path) -> list[Transcript]:
     num_rows: Counter[str] = Counter()
     exons_of: dict[str, _Exons] = {}
     gene_of: dict[str, str] = {}
-    with read_errors(path):
-        for line, text in _feature_lines(path):
+    with Source(path).open() as stream:
+        for line, text in _feature_lines(stream):
             columns = text.split("\t")
             if len(columns) < 9:
                 problem = f"{len(columns)} columns where GFF3 has 9, separated by tabs: {quoted(text)}"
@@ -87,13 +87,12 @@ def read_gff3(path: str | Path) -> list[Transcript]:
     return _transcripts(exons_of, gene_of, path)
 
 
-def _feature_lines(path: Path) -> Iterator[tuple[int, str]]:
-    with io.TextIOWrapper(open_by_content(path), encoding="utf-8", errors="replace") as file:
-        for line, text in enumerate(file, start=1):
-            if text.startswith(("##FASTA", ">")):  # sequence to the end of the file
-                return
-            if not text.startswith("#") and not text.isspace():
-                yield line, text
+def _feature_lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    for line, text in enumerate(io.TextIOWrapper(stream, encoding="utf-8", errors="replace"), start=1):
+        if text.startswith(("##FASTA", ">")):  # sequence to the end of the file
+            return
+        if not text.startswith("#") and not text.isspace():
+            yield line, text
 
 
 def _placed(columns: Sequence[str], path: Path, line: int) -> tuple[str, Strand, Interval]:

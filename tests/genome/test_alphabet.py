@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from dnabert_nemo.genome.alphabet import (
     BASES,
     NOT_A_BASE,
+    SOFT,
     decode,
     encode,
+    encode_soft,
     reverse_complement,
     unbroken_stretches,
 )
@@ -38,6 +40,24 @@ def test_encode_takes_every_byte_and_any_text():
     codes = encode(bytes(range(256)))
     assert np.flatnonzero(codes != NOT_A_BASE).tolist() == sorted(b"ACGTacgt")
     assert encode("Aé→T").tolist() == [0, 4, 4, 1]
+
+
+@given(letters)
+def test_encode_soft_adds_the_case(sequence):
+    codes = encode_soft(sequence.encode())
+    assert (codes & (SOFT - 1)).tolist() == encode(sequence).tolist()
+    assert ((codes & SOFT) != 0).tolist() == [letter.islower() for letter in sequence]
+
+
+def test_encode_soft_takes_every_byte():
+    codes = encode_soft(bytes(range(256)))
+    assert np.flatnonzero(codes & SOFT).tolist() == list(range(ord("a"), ord("z") + 1))
+    assert (codes & (SOFT - 1)).tolist() == encode(bytes(range(256))).tolist()
+
+
+@given(st.text(alphabet="ACGTNacgtn", max_size=80))
+def test_decode_inverts_encode_soft(sequence):
+    assert decode(encode_soft(sequence.encode())) == sequence
 
 
 @given(bases_and_n)

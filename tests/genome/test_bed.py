@@ -26,7 +26,7 @@ def mask(intervals: np.ndarray) -> np.ndarray:
 
 
 @given(INTERVALS, INTERVALS)
-@settings(max_examples=200)
+@settings(max_examples=500)
 def test_intervals_do_what_masks_do(one: np.ndarray, other: np.ndarray) -> None:
     runs, regions = merged(one), merged(other)
     for result, expected in (
@@ -51,8 +51,17 @@ def test_a_file_as_browsers_write_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        ("chr1\t5\n", 1, "not BED: .* has not three columns"),
-        ("#\nchr1\tfive\t9\n", 2, "'five 9' are no whole numbers"),
+        ("chr1\t5\n", 1, "not BED: .* has no three columns"),
+        ("track x\n\ntrack1 5\n", 3, "not BED: 'track1 5' has no three columns"),
+        ("#\nchr1\tfive\t9\n", 2, "'five' is not a whole number"),
+        ("chr1 5 1e6\n", 1, "'1e6' is not a whole number"),
+        ("chr1 1_0 20\n", 1, "'1_0' is not a whole number"),
+        ("chr1 \xb2 20\n", 1, "is not a whole number"),
+        ("1\tensembl\tgene\t5\t9\n", 1, "'ensembl' is not a whole number"),
+        ("chr1 5 " + "9" * 19, 1, "is not a whole number"),
+        ("\t5\t9\n", 1, "a region without a contig"),
+        ("chr1 5 5\n", None, "no region in it"),
+        ("a" * (1 << 20), 1, "the line is longer than 1,048,576"),
         ("chr1\t9\t5\n", 1, "region from 9 to 5: BED counts from 0"),
         ("chr1\t-1\t5\n", 1, "region from -1 to 5"),
         ("track name=x\n", None, "no region in it"),
@@ -60,18 +69,21 @@ def test_a_file_as_browsers_write_it(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_are_no_regions(text: str, line: int | None, says: str, tmp_path: Path) -> None:
-    (tmp_path / "x.bed").write_text(text)
+    (tmp_path / "x.bed").write_text(text, encoding="latin-1")
     with pytest.raises(FormatError, match=says) as caught:
         read_bed(tmp_path / "x.bed")
     assert caught.value.line == line
 
 
 @given(st.binary(max_size=120) | st.text(alphabet="chr12 \t\n\r.-#", max_size=60).map(str.encode))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_regions_or_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.bed").write_bytes(content)
     try:
         found = read_bed(tmp_path / "x.bed")
     except FormatError:
         return
-    assert all(rows.shape[1] == 2 for rows in found.values())
+    assert found
+    for rows in found.values():
+        assert rows.shape == (len(rows), 2) and len(rows)
+        assert (rows[:, 0] < rows[:, 1]).all() and (rows[1:, 0] > rows[:-1, 1]).all()
