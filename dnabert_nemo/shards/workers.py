@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -90,6 +91,7 @@ def _ray(settings: WorkerSettings) -> Iterator[Run]:
     if not was_running:
         is_local = settings.ray_address is None
         try:
+            _check_answers(settings.ray_address)
             ray.init(
                 settings.ray_address,
                 num_cpus=settings.num_workers if is_local else None,
@@ -97,7 +99,7 @@ def _ray(settings: WorkerSettings) -> Iterator[Run]:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise ConfigError(
                 f"ray_address={settings.ray_address}: no Ray cluster answers ({first}): start one with "
@@ -128,6 +130,13 @@ def _ray(settings: WorkerSettings) -> Iterator[Run]:
     finally:
         if not was_running:
             ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Knock at a cluster, since Ray itself would wait for many minutes; raise OSError if nobody answers."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _end_with_parent() -> None:

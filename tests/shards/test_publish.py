@@ -1,0 +1,113 @@
+"""Output on object stores: all at once or not at all there too; scratch elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.shards.corpus import Corpus
+from dnabert_nemo.shards.manifest import Manifest
+
+Prepare = Callable[..., dict[str, Manifest]]
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    fs = fsspec.filesystem("memory")
+    yield fs
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+
+
+def local(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def remote(fs: MemoryFileSystem, folder: str) -> dict[str, bytes]:
+    return {path.removeprefix(f"{folder}/"): fs.cat_file(path) for path in fs.find(folder)}
+
+
+def test_the_same_bytes_in_memory_as_on_disk(
+    prepare: Prepare, shards: Path, tmp_path: Path, memory: MemoryFileSystem
+) -> None:
+    prepare("memory://bucket/shards", scratch_dir=tmp_path)
+    assert remote(memory, "/bucket/shards") == local(shards)
+    prepare(f"file://{tmp_path}/by_url", scratch_dir=tmp_path)
+    assert local(tmp_path / "by_url") == local(shards)
+    assert [path.name for path in tmp_path.iterdir()] == ["by_url"]
+
+
+def test_inputs_by_url(
+    prepare: Prepare, genome: list[Path], shards: Path, tmp_path: Path, memory: MemoryFileSystem
+) -> None:
+    for path in genome:
+        memory.pipe_file(f"/genome/{path.name}", path.read_bytes())
+    corpus = Corpus.of_fasta(*(f"memory://genome/{path.name}" for path in genome))
+    prepare(tmp_path / "shards", corpus=corpus)
+    assert local(tmp_path / "shards") == local(shards)
+
+
+def test_a_remote_set_is_replaced_only_when_told_and_only_if_it_is_shards(
+    prepare: Prepare, tmp_path: Path, memory: MemoryFileSystem
+) -> None:
+    prepare("memory://bucket/shards", scratch_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"output_dir=memory://bucket/shards exists: pass overwrite=true"):
+        prepare("memory://bucket/shards", scratch_dir=tmp_path)
+    prepare("memory://bucket/shards", k=4, overwrite=True, validation=(), test=(), scratch_dir=tmp_path)
+    found = remote(memory, "/bucket/shards")
+    assert {name.split("/")[0] for name in found} == {"train"}
+    assert b'"k": 4' in found["train/manifest.json"]
+    memory.pipe_file("/bucket/shards/thesis.tex", b"years of work")
+    with pytest.raises(ConfigError, match="holds other things than shards"):
+        prepare("memory://bucket/shards", overwrite=True, scratch_dir=tmp_path)
+
+
+def test_an_upload_that_fails_leaves_nothing(
+    prepare: Prepare, tmp_path: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_file, sent = MemoryFileSystem.put_file, []
+
+    def breaks(self: MemoryFileSystem, source: str, target: str) -> None:
+        sent.append(target)
+        if len(sent) == 4:
+            raise OSError("the bucket is full")
+        put_file(self, source, target)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", breaks)
+    with pytest.raises(
+        ShardError, match=r"output_dir=memory://bucket/shards cannot be written \(the bucket is full\)"
+    ):
+        prepare("memory://bucket/shards", scratch_dir=tmp_path)
+    assert len(sent) == 4
+    assert remote(memory, "/bucket/shards") == {}
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+
+    sent.clear()
+    monkeypatch.setattr(
+        MemoryFileSystem, "put_file", lambda self, *names: (sent.append(names[1]), put_file(self, *names))
+    )
+    prepare("memory://bucket/shards", scratch_dir=tmp_path)
+    assert [name.rsplit("/", 1)[1] for name in sent].index("manifest.json") == len(sent) - 3  # the last three
+
+
+def test_scratch_elsewhere_is_gone_afterwards(prepare: Prepare, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "fast").mkdir()
+    prepare(tmp_path / "slow" / "shards", scratch_dir=tmp_path / "fast")
+    assert local(tmp_path / "slow" / "shards") == local(shards)
+    assert list((tmp_path / "fast").iterdir()) == []
+    (tmp_path / "fast" / "again.unfinished").mkdir()
+    (tmp_path / "fast" / "again.unfinished" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="was not left by prepare_shards"):
+        prepare(tmp_path / "again", scratch_dir=tmp_path / "fast")
+    assert (tmp_path / "fast" / "again.unfinished" / "thesis.tex").exists()
+
+
+def test_a_store_that_is_not_known(prepare: Prepare) -> None:
+    with pytest.raises(ConfigError, match="nowhere://bucket"):
+        prepare("nowhere://bucket/shards")
