@@ -206,7 +206,11 @@ def _with_line_feeds(stream: BinaryIO, size: int) -> Iterator[bytes]:
         if held or b"\r" in chunk:
             chunk = held + chunk
             held = b"\r" if chunk.endswith(b"\r") else b""  # its line feed may come next
-            chunk = chunk[: len(chunk) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            chunk = chunk[: len(chunk) - len(held)]
+            if chunk.count(b"\r") == chunk.count(b"\r\n"):
+                chunk = chunk.replace(b"\r", b"")  # several times as fast as replacing both by one
+            else:
+                chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         yield chunk
     if held:
         yield b"\n"
