@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from dnabert_nemo.data.batch import StepBatch
 from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.sampling import LengthMix, SamplingPlan, Split
 from dnabert_nemo.data.steps import PackedSteps
+from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.masking import default_centre_probability
 from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.shards.remote import RemoteSet, check_local, is_remote
+
+T = TypeVar("T")
 
 
 class PretrainingDataModule(LightningDataModule):
@@ -27,7 +33,10 @@ class PretrainingDataModule(LightningDataModule):
     same masks each time, and end after `num_validation_samples` (default: one pass). `setup` opens the files.
 
     Args:
-        train, validation, test: folders of shard sets made with this k.
+        train, validation, test: folders of shard sets made with this k; train may also be a URL or a command,
+            as `RemoteSet` takes it, and is then streamed.
+        streaming: stream the training set where it is a folder, too.
+        shuffle_buffer: samples of a streamed shard that the next one is drawn from.
         mask_probability: chance that a k-mer is the centre of a masked run; None: about 15 % of tokens are
             masked.
         num_workers: processes that build training steps; validation and test have as many. 0: this one does.
@@ -39,6 +48,8 @@ class PretrainingDataModule(LightningDataModule):
         train: str | Path,
         validation: str | Path,
         test: str | Path | None = None,
+        streaming: bool = False,
+        shuffle_buffer: int = 8192,
         k: int,
         global_batch_size: int,
         micro_batch_size: int,
@@ -53,7 +64,9 @@ class PretrainingDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         paths = {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
-        self.paths = {split: Path(path) for split, path in paths.items() if path is not None}
+        self.paths = {split: str(path) for split, path in paths.items() if path is not None}
+        self.is_streamed = streaming or is_remote(str(train))
+        self.shuffle_buffer = shuffle_buffer
         self.k = k
         self.shape = StepShape(global_batch_size, micro_batch_size, tokens_per_row, max_positions)
         self.seed = seed
@@ -65,6 +78,7 @@ class PretrainingDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self._shards: dict[Split, ShardSet] = {}
+        self._streamed: RemoteSet | None = None
         self._data_parallel: tuple[int, int] | None = None
         self._consumed_samples = 0
 
@@ -96,10 +110,17 @@ class PretrainingDataModule(LightningDataModule):
         """Open all shard sets; a second call does nothing.
 
         Raises:
+            ConfigError: validation or test is a URL.
             ShardError: a set is missing, unfinished, damaged or made for another k.
         """
-        if not self._shards:
-            self._shards = {split: ShardSet.open(path, self.k) for split, path in self.paths.items()}
+        if self._shards:
+            return
+        by_offset = dict(self.paths)
+        if self.is_streamed:
+            self._streamed = RemoteSet.open(by_offset.pop(Split.TRAIN), self.k)
+        for split, path in by_offset.items():
+            check_local(f"model.data.{split.name.lower()}", path)
+        self._shards = {split: ShardSet.open(path, self.k) for split, path in by_offset.items()}
 
     @property
     def composition_entropy(self) -> float:
@@ -109,6 +130,9 @@ class PretrainingDataModule(LightningDataModule):
     def describe(self) -> str:
         """Return one log line: what each opened set holds."""
         parts = []
+        if self._streamed is not None:
+            manifest = self._streamed.manifest
+            parts.append(f"train {manifest.num_bases:,} bases, streamed in {len(manifest.shards)} shards")
         for split, shards in self._shards.items():
             manifest, windows = shards.manifest, self._plan(split).num_windows
             parts.append(
@@ -117,9 +141,28 @@ class PretrainingDataModule(LightningDataModule):
             )
         return "; ".join(parts)
 
-    def train_dataloader(self) -> DataLoader[StepBatch]:
+    def train_dataloader(self) -> Iterable[StepBatch]:
         """Steps without end, from the count of consumed samples on."""
+        if self._streamed is not None:
+            return self._streamed_loader(self._streamed)
         return self._loader(self._steps(Split.TRAIN, consumed_samples=self._consumed_samples))
+
+    def _streamed_loader(self, shards: RemoteSet) -> StreamedLoader:
+        assert self._data_parallel is not None, "set_data_parallel comes before the loaders"
+        rank, size = self._data_parallel
+        steps = StreamedSteps(
+            shards,
+            self.shape,
+            k=self.k,
+            seed=self.seed,
+            mask_probability=self.mask_probability,
+            reverse_complement=self.reverse_complement,
+            shuffle_buffer=self.shuffle_buffer,
+            consumed_samples=self._consumed_samples,
+            data_parallel_rank=rank,
+            data_parallel_size=size,
+        )
+        return StreamedLoader(self._loader(steps), steps)
 
     def val_dataloader(self) -> DataLoader[StepBatch]:
         """The steps of the validation samples, always the same."""
@@ -166,7 +209,7 @@ class PretrainingDataModule(LightningDataModule):
             split=split,
         )
 
-    def _loader(self, steps: PackedSteps) -> DataLoader[StepBatch]:
+    def _loader(self, steps: IterableDataset[T]) -> DataLoader[T]:
         workers = {
             # Forked workers start at once and share the set's index with this process; any other way would
             # import NeMo and Megatron in each of them, about ten seconds. Forking after CUDA and the process

@@ -67,22 +67,22 @@ class ShardOrder:
                 yield position
             heapq.heapreplace(given, (num_samples + int(self.num_samples[self.at(position)[1]]), taker))
 
-    def check(self, data_parallel_size: int, num_workers: int) -> None:
-        """Refuse more streams than there are shards.
-
-        Raises:
-            ConfigError: there are.
-        """
-        num_shards, workers = len(self.num_samples), max(num_workers, 1)
-        if num_shards < data_parallel_size * workers:
-            raise ConfigError(
-                f"model.data.num_workers={num_workers} on each of {data_parallel_size} data-parallel ranks, "
-                f"but there are {num_shards} shards to stream, each for one worker: pass fewer workers, or "
-                "run prepare_shards with a smaller records_per_shard"
-            )
-
     def _epoch(self, epoch: int) -> npt.NDArray[np.int64]:
         return _order(len(self.num_samples), self._key, epoch)
+
+
+def check_streams(num_shards: int, data_parallel_size: int, num_workers: int) -> None:
+    """Refuse more streams than there are shards.
+
+    Raises:
+        ConfigError: there are.
+    """
+    if num_shards < data_parallel_size * max(num_workers, 1):
+        raise ConfigError(
+            f"model.data.num_workers={num_workers} on each of {data_parallel_size} data-parallel ranks, but "
+            f"there are {num_shards} shards to stream, each for one worker: pass fewer workers, or run "
+            "prepare_shards with a smaller records_per_shard"
+        )
 
 
 @lru_cache(maxsize=8)

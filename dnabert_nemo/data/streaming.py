@@ -25,7 +25,7 @@ from dnabert_nemo.data.masked_kmers import masked_micro_batch
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape, pack_step
 from dnabert_nemo.data.record_draws import draw_samples
 from dnabert_nemo.data.sampling import LengthMix, Split
-from dnabert_nemo.data.shard_order import ShardOrder
+from dnabert_nemo.data.shard_order import ShardOrder, check_streams
 from dnabert_nemo.errors import DnabertError, ShardError
 from dnabert_nemo.shards.contents import REMEDY, Record, parse_record
 from dnabert_nemo.shards.remote import CheckedStream, RemoteSet, first_line
@@ -51,7 +51,7 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
     What a shard gives, and in which order, is a pure function of (seed, epoch, shard). Tensor and pipeline
     peers are one data-parallel rank: they read the same shards, each for itself.
 
-    A step counts as consumed the shards before the one this worker is at; `FinishedEverywhere` and the model
+    A step counts as consumed the shards before the one this worker is at; `StreamedLoader` and the model
     take the least of these counts over workers and ranks. A run that resumes there skips no sample, at any
     number of ranks and workers, and sees again what was read of later shards: of every worker the one it was
     at, and perhaps the one before. Its other counts are those of this rank's share (`is_whole` is False).
@@ -143,7 +143,10 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
                     key = parts.pop("__key__")
                     del parts["__url__"]
                     after = f"record {key}"
-                    yield parse_record(key, parts, self.shards.manifest)
+                    record = parse_record(key, parts, self.shards.manifest)
+                    if not self._ratios.keys() >= set(record.components):
+                        raise ValueError("json: a component that the manifest does not have")
+                    yield record
                     after = f"after record {key}"
                     num_records += 1
                 # A damaged header ends a tar without a word.
@@ -196,8 +199,8 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
         )
 
 
-class FinishedEverywhere:
-    """A rank's loader, whose steps count as consumed what all of its workers have finished.
+class StreamedLoader:
+    """A rank's loader of streamed steps, which count as consumed what all of its workers have finished.
 
     Each worker knows of its own shards alone. What the workers have prepared ahead does not count.
 
@@ -207,7 +210,7 @@ class FinishedEverywhere:
     """
 
     def __init__(self, loader: DataLoader[StepBatch | ShardError], steps: StreamedSteps) -> None:
-        steps.order.check(steps.data_parallel_size, loader.num_workers)
+        check_streams(len(steps.shards.manifest.shards), steps.data_parallel_size, loader.num_workers)
         self.loader = loader
         self.steps = steps
 

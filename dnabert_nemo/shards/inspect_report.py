@@ -54,14 +54,21 @@ def report_lines(found: Inspection, *, all_contigs: bool = False) -> Iterator[st
         yield f"... and {len(contigs) - len(shown):,} smaller ones (--all lists them)"
     yield ""
     yield "bases: " + ", ".join(
-        f"{base} {count:,} ({_share(count, manifest.num_bases)})" for base, count in _composition(found)
+        f"{base} {count:,} ({_share(count, manifest.num_bases)})"
+        for base, count in sorted(manifest.base_counts.items())
     )
     soft_masked = manifest.num_soft_masked
     yield f"soft-masked: {soft_masked:,} ({_share(soft_masked, manifest.num_bases)})"
+    length = sum(contig.length for contig in manifest.contigs)
+    as_unk = manifest.num_bases - sum(manifest.base_counts.values())
     yield (
-        f"in the contigs, and not in the set unless as UNK: {manifest.num_not_bases:,} letters other than "
-        f"A, C, G, T; not in the set: {manifest.num_short_bases:,} bases in {manifest.num_short_stretches:,} "
-        "short stretches"
+        f"not A, C, G, T: {manifest.num_not_bases:,} letters of the contigs "
+        f"({_share(manifest.num_not_bases, length)}), {as_unk:,} of them in the set as UNK"
+    )
+    excluded = sum(contig.num_excluded_bases for contig in manifest.contigs)
+    yield (
+        f"left out: {manifest.num_short_bases:,} bases in {manifest.num_short_stretches:,} short stretches, "
+        f"{excluded:,} outside the regions asked for"
     )
     yield ""
     yield "stretches by their bases:"
@@ -96,12 +103,6 @@ def _contig_cells(found: Inspection, contig: ContigEntry) -> list[str]:
         _share(contig.num_not_bases, contig.length),
         _share(contig.num_soft_masked, contig.length),
     ]
-
-
-def _composition(found: Inspection) -> list[tuple[str, int]]:
-    counts = sorted(found.manifest.base_counts.items())
-    others = found.manifest.num_bases - sum(count for _, count in counts)
-    return [*counts, ("UNK", others)] if others else counts
 
 
 def _share(part: int, whole: int) -> str:

@@ -25,6 +25,19 @@ def is_remote(path: str) -> bool:
     return "://" in path or path.startswith(PIPE)
 
 
+def check_local(key: str, path: str) -> None:
+    """Refuse what is not on a disk for a set that is read by offset; `key` names it.
+
+    Raises:
+        ConfigError: it is a URL, or a command.
+    """
+    if is_remote(path):
+        raise ConfigError(
+            f"{key}={path} cannot be streamed, since this set is read by offset: copy it to a disk, and "
+            "give the folder"
+        )
+
+
 @dataclass(frozen=True)
 class RemoteSet:
     """A shard set somewhere; only its manifest is held. Use `RemoteSet.open`.

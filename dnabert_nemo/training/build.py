@@ -42,6 +42,8 @@ def pretraining_data(cfg: DictConfig) -> PretrainingDataModule:
     module = PretrainingDataModule(
         train=data.train,
         validation=data.validation,
+        streaming=data.streaming,
+        shuffle_buffer=data.shuffle_buffer,
         k=cfg.model.tokenizer.k,
         global_batch_size=cfg.model.global_batch_size,
         micro_batch_size=cfg.model.micro_batch_size,

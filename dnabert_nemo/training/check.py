@@ -7,10 +7,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.shards.remote import RemoteSet, check_local, is_remote
 from dnabert_nemo.training.launch import Launch, launch
 
 PRECISIONS = {
@@ -60,12 +62,25 @@ def check_pretraining(cfg: DictConfig) -> None:
         )
     sizes, ranks = sizes_of(cfg), launch_of(cfg).num_ranks
     shape.check(sizes.data(ranks))
-    for path in (data.train, data.validation):
-        ShardSet.open(Path(path), cfg.model.tokenizer.k)
+    if data.streaming or is_remote(str(data.train)):
+        _check_streamed(cfg, data_parallel_size=sizes.data(ranks))
+    else:
+        ShardSet.open(Path(data.train), cfg.model.tokenizer.k)
+    check_local("model.data.validation", str(data.validation))
+    ShardSet.open(Path(data.validation), cfg.model.tokenizer.k)
     if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
         raise ConfigError(
             f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null"
         )
+
+
+def _check_streamed(cfg: DictConfig, data_parallel_size: int) -> None:
+    data = cfg.model.data
+    for key in ("shuffle_buffer", "num_workers"):
+        if type(data[key]) is not int or data[key] < (key == "shuffle_buffer"):
+            raise ConfigError(f"model.data.{key}={data[key]}: give a whole number")
+    shards = RemoteSet.open(str(data.train), cfg.model.tokenizer.k)
+    check_streams(len(shards.manifest.shards), data_parallel_size, data.num_workers)
 
 
 def check_finetuning(cfg: DictConfig) -> None:

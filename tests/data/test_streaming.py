@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from dnabert_nemo.data.batch import StepBatch
 from dnabert_nemo.data.packing import StepShape
-from dnabert_nemo.data.streaming import FinishedEverywhere, StreamedSteps
+from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError, ShardError
 from dnabert_nemo.kmer.vocabulary import CLS, SEP
 from dnabert_nemo.shards.corpus import Corpus
@@ -75,10 +75,10 @@ def expected(steps: StreamedSteps, positions: range) -> Counter[tuple[int, ...]]
     return Counter((CLS, *each.ids.tolist(), SEP) for each in drawn)
 
 
-def loader_of(steps: StreamedSteps, num_workers: int = 0) -> FinishedEverywhere:
+def loader_of(steps: StreamedSteps, num_workers: int = 0) -> StreamedLoader:
     workers = {"multiprocessing_context": "fork", "prefetch_factor": 2} if num_workers else {}
     loader = DataLoader(steps, batch_size=None, num_workers=num_workers, **workers)
-    return FinishedEverywhere(loader, steps)
+    return StreamedLoader(loader, steps)
 
 
 def run(where: Path | str, num_ranks: int, num_workers: int, consumed: int, count: int, **changes):
@@ -265,9 +265,10 @@ def test_a_flipped_byte_that_no_record_shows_is_found_at_the_end(copy: Path) -> 
     assert "shard-000003.tar, at its end: its bytes are not those manifest.json" in damage_of(copy)
 
 
-def test_a_flipped_json_names_its_record(copy: Path) -> None:
+@pytest.mark.parametrize("field", [b'"tokens":', b'"assembly":"'])
+def test_a_flipped_json_names_its_record(field: bytes, copy: Path) -> None:
     path = copy / "shard-000005.tar"
-    flip(path, path.read_bytes().index(b'"tokens":') + 9)
+    flip(path, path.read_bytes().index(field) + len(field))
     assert "shard-000005.tar, record 00000005: json" in damage_of(copy)
 
 

@@ -41,6 +41,8 @@ def test_report(shards: Path) -> None:
     for base in "ACGT":
         assert f"{base} {manifest.base_counts[base]:,} (2" in text  # about a quarter each
     assert f"soft-masked: 17,000 ({17_000 / manifest.num_bases:.2%})" in text
+    assert "not A, C, G, T: 154 letters of the contigs (0." in text  # 50 N, 1 n, N R Y and 100 N
+    assert "left out: 20 bases in 1 short stretches, 0 outside" in text
     assert "duplicate keys: none" in text
     assert f"checksums: {len(manifest.shards)} shards" in text
     assert f"and {len(manifest.contigs) - 20} smaller ones" in text

@@ -77,6 +77,29 @@ def test_shards_of_another_k_are_refused(config) -> None:
         check_pretraining(config("model.tokenizer.k=4"))
 
 
+def test_a_training_set_behind_a_url_is_checked_by_its_manifest(config, toy_shards) -> None:
+    train = f"model.data.train=file://{toy_shards}/train"
+    check_pretraining(config(train, "model.data.num_workers=0"))
+    check_pretraining(
+        config(f"model.data.train='pipe:cat {toy_shards}/train/{{name}}'", "model.data.num_workers=1")
+    )
+    check_pretraining(config("model.data.streaming=true", "model.data.num_workers=1"))
+    with pytest.raises(ShardError, match=r"made with k=3, the model has k=4"):
+        check_pretraining(config(train, "model.tokenizer.k=4"))
+    with pytest.raises(ShardError, match=r"absent/manifest\.json: .*unfinished or not a shard set"):
+        check_pretraining(config("model.data.train=memory://absent"))
+    with pytest.raises(ConfigError, match=r"model\.data\.num_workers=2 on each of 4 .* there are 1 shards"):
+        check_pretraining(config(train, "trainer.devices=4"))
+    with pytest.raises(ConfigError, match=r"model\.data\.shuffle_buffer=0: give a whole number"):
+        check_pretraining(config(train, "model.data.shuffle_buffer=0"))
+
+
+def test_a_validation_set_has_to_be_at_hand(config, toy_shards) -> None:
+    url = f"file://{toy_shards}/validation"
+    with pytest.raises(ConfigError, match=r"model\.data\.validation=file://.* cannot be streamed"):
+        check_pretraining(config(f"model.data.validation={url}"))
+
+
 def test_shards_that_are_not_there_or_not_finished_are_refused(config, toy_shards, tmp_path) -> None:
     for name in ("empty", "shards.unfinished"):
         (tmp_path / name / "train").mkdir(parents=True)
