@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from dnabert_nemo.errors import DnabertError, ShardError
 
@@ -97,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("dir", help="the folder of one split, such as shards/train")
     merge = command("merge", _merge, "several sets of one k into a new one")
     merge.add_argument("output_dir", help="gets a folder for each split")
-    merge.add_argument("inputs", nargs="+", type=Path, help="outputs of prepare_shards, or single splits")
+    merge.add_argument("inputs", nargs="+", help="outputs of prepare_shards, or single splits")
     merge.add_argument(
         "--prefixes", type=_strings, help="a,b: for the component names of each input, where two share one"
     )

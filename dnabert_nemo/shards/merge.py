@@ -41,7 +41,7 @@ class Part:
 
 
 def merge_sets(
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     output: Output,
     *,
     prefixes: Sequence[str] | None = None,
@@ -93,10 +93,10 @@ def merge_sets(
     return manifests
 
 
-def _opened(path: Path) -> list[ShardSet]:
-    folders = [path] if (path / MANIFEST).is_file() else [path / split for split in SPLITS]
+def _opened(path: str | Path) -> list[ShardSet]:
+    folders = [Path(path), *(Path(path) / split for split in SPLITS)]
     found = [folder for folder in folders if (folder / MANIFEST).is_file()]
-    return [ShardSet.open(folder) for folder in found or [path]]
+    return [ShardSet.open(folder) for folder in found] or [ShardSet.open(path)]  # which says what is wrong
 
 
 def _check(parts: Sequence[Part]) -> None:

@@ -14,6 +14,7 @@ from dnabert_nemo.errors import ShardError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.shards.manifest import MANIFEST, Manifest, ShardFile
 from dnabert_nemo.shards.records import INDEX, file_sha256
+from dnabert_nemo.shards.remote import is_remote
 
 UNFINISHED = ".unfinished"  # the ending of a folder that is still being written
 _ID = np.dtype("<u2")
@@ -49,6 +50,8 @@ class ShardSet:
             ShardError: the folder is unfinished or no shard set, was made with another k or vocabulary, or a
                 shard or its index is missing or damaged.
         """
+        if is_remote(str(path)):
+            raise ShardError(f"{path}: a set is read by offset, which takes a disk: copy it to one first")
         folder = Path(path).absolute()
         if any(name.endswith(UNFINISHED) for name in (folder.name, folder.parent.name)):
             raise ShardError(f"{path}: {_NOT_FINISHED}: {_REMEDY}")

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dnabert_nemo.data.batch import StepBatch
+from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError, ShardError
@@ -283,3 +284,42 @@ def test_a_command_that_fails_ends_the_run(folder: Path) -> None:
     program = f"import sys; sys.stdout.buffer.write(open('{folder}/' + sys.argv[1], 'rb').read())"
     fails = f"{program}; sys.exit(3 * sys.argv[1].endswith('6.tar'))"
     assert "exit code 3" in damage_of(f'pipe:{sys.executable} -c "{fails}" {{name}}')
+
+
+def module_of(folder: Path, **changes) -> PretrainingDataModule:
+    arguments = {
+        "train": f"file://{folder}",
+        "validation": folder,
+        "k": 3,
+        "global_batch_size": 4,
+        "micro_batch_size": 1,
+        "tokens_per_row": 2048,
+        "seed": 1,
+        "shuffle_buffer": 50,
+        "mask_probability": 0.05,
+        "num_workers": 0,
+    }
+    module = PretrainingDataModule(**(arguments | changes))
+    module.setup()
+    module.set_data_parallel(0, 1)
+    return module
+
+
+def test_the_data_module_streams_what_is_behind_a_url(folder: Path) -> None:
+    expected_steps = list(itertools.islice(steps_of(folder), 6))
+    for changes in ({}, {"train": folder, "streaming": True}):
+        module = module_of(folder, **changes)
+        taken = list(itertools.islice(module.train_dataloader(), 6))
+        assert list(map(samples_of, taken)) == list(map(samples_of, expected_steps))
+        assert "streamed in 17 shards" in module.describe()
+    module.set_consumed_samples(taken[-1].consumed_samples)
+    resumed = next(iter(module.train_dataloader()))
+    assert resumed.consumed_samples >= taken[-1].consumed_samples > 0
+    assert next(iter(module.val_dataloader())).is_whole
+
+
+def test_the_data_module_refuses_what_cannot_be(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.data\.test=s3://.* cannot be streamed"):
+        module_of(folder, test="s3://bucket/shards/test")
+    with pytest.raises(ConfigError, match="there are 17 shards to stream"):
+        module_of(folder, num_workers=18).train_dataloader()

@@ -84,6 +84,15 @@ def test_damage_is_one_line_and_exit_code_2(damaged: Path, tmp_path: Path) -> No
     ]
 
 
+def test_a_url_is_told_to_be_copied_first(tmp_path: Path) -> None:
+    url = "s3://bucket/shards/train"
+    for arguments in (("inspect", url), ("verify", url), ("head", url), ("merge", tmp_path / "m", url)):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {url}: ")
+        assert "copy it to one first" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [(), ("inspect",), ("head", ".", "--records", "-1"), ("look", ".")])
 def test_a_wrong_call_says_how_it_is_called(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
