@@ -22,7 +22,7 @@ from dnabert_nemo.genome.source import Source, quoted
 
 Names = Literal["first_word", "header"]
 
-_NUCLEOTIDES = b"ACGTURYSWKMBDHVNacgturyswkmbdhvn"  # IUPAC, ambiguity codes included
+NUCLEOTIDES = b"ACGTURYSWKMBDHVNacgturyswkmbdhvn"  # IUPAC, ambiguity codes included
 _BLANK = b" \t"
 _COMMENT = re.compile(rb"\n[#;][^\n]*")
 _LONGEST_HEADER = 1 << 20  # a longer line is no header, and would be held in memory
@@ -162,7 +162,7 @@ class _Reader:
     def _letters(self, text: bytes) -> bytes:
         """Return the letters of whole lines, or of parts of one."""
         letters = text.replace(b"\n", b"")
-        if letters and (other := letters.translate(None, _NUCLEOTIDES)):
+        if letters and (other := letters.translate(None, NUCLEOTIDES)):
             if other.strip(_BLANK):
                 raise self._no_sequence(text, other.strip(_BLANK)[:1])
             letters = letters.translate(None, _BLANK)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,7 +39,7 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes as they are stored; known once `open()` was read to its end."""
+        """Of the bytes as stored; known once `open()` was read to its end, or `open_at_random()` entered."""
         assert self._stored is not None and self._stored.is_at_end, "the file was not read to its end"
         return self._stored.digest.hexdigest()
 
@@ -64,6 +66,32 @@ class Source:
                 raise FormatError(self.path, f"{what}, which is not read: unpack it first ({command})")
             else:
                 yield cast(BinaryIO, io.BufferedReader(stored, _BUFFER))
+
+    @contextmanager
+    def open_at_random(self) -> Iterator[BinaryIO]:
+        """Open the bytes as they are stored, to be read at any place; all are read once before, for `sha256`.
+
+        Raises:
+            FormatError: if the file is missing or unreadable, or is standard input or a pipe.
+            ConfigError: as `open`.
+        """
+        # a pipe is not even opened: nobody may write to it any more
+        if self._is_stdin or ("://" not in str(self.path) and stat.S_ISFIFO(self._mode())):
+            problem = "is read at several places, which a pipe does not allow: give the path of a file"
+            raise FormatError(self.path, problem)
+        with ExitStack() as stack:
+            raw = self._raw()
+            stack.callback(raw.close)
+            self._stored = stored = _Stored(self.path, raw)
+            while stored.read(_BUFFER):
+                pass
+            with _read_errors(self.path):
+                raw.seek(0)
+            yield cast(BinaryIO, raw)
+
+    def _mode(self) -> int:
+        with _read_errors(self.path):
+            return os.stat(self.path).st_mode
 
     def _raw(self) -> Any:
         if "://" in str(self.path):
