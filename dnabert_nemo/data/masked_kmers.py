@@ -1,75 +1,122 @@
 """Samples to a micro-batch: read, flip, mask, lay end to end; the packer comes before it, the model after.
 
-Shapes as in `batch`: T tokens, S segments, M masked tokens, J hidden bases.
+Shapes as in `batch`: T tokens, S segments, M masked tokens, J hidden bases; N k-mers of all samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape
 from dnabert_nemo.kmer.ids import reverse_complement_table
-from dnabert_nemo.kmer.masking import IGNORED, hidden_bases, mask_kmers
+from dnabert_nemo.kmer.masking import hidden_bases, mask_kmers
 from dnabert_nemo.kmer.vocabulary import CLS, PAD, SEP
-from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.kmer.words import words_at
 
-Ints = npt.NDArray[np.int64]
+_SOFT_COUNTER = 1 << 33  # of the words that decide on soft-masked tokens; those below are the mask's
+
+
+class Shards(Protocol):
+    """What samples are read from: a `ShardSet`, several, or what was streamed of one."""
+
+    def read(self, stretch: int, first: int, count: int) -> npt.NDArray[np.uint16]: ...
+    def read_soft_mask(self, stretch: int, first: int, count: int) -> npt.NDArray[np.bool_]: ...
 
 
 def masked_micro_batch(
-    rows: Sequence[npt.NDArray[np.void]], shards: ShardSet, k: int, mask_probability: float, shape: StepShape
+    rows: Sequence[npt.NDArray[np.void]], shards: Shards, masking: Masking, shape: StepShape
 ) -> MicroBatch:
     """Build the micro-batch of some rows, each a structured array of samples (dtype SAMPLE) that fit it.
 
-    Every sample is CLS, its k-mers masked by a generator of its own, SEP. What is left of a row is PAD, in
-    segments of at most max_positions.
+    Every sample is CLS, its k-mers, masked by its own key, SEP. What is left of a row is PAD, in segments of
+    at most max_positions.
     """
-    reverse = reverse_complement_table(k)
-    ids = np.full(len(rows) * shape.tokens_per_row, PAD, dtype=np.int64)
-    lengths: list[int] = []
-    # of each sample: places in T and true ids of its masked tokens, then its hidden bases as in `MicroBatch`
-    masked_at, labels, token, offset, base = (list[Ints]() for _ in range(5))
-    num_masked = 0
-    for row, samples in enumerate(rows):
-        at = row * shape.tokens_per_row
-        for stretch, start, length, is_reverse, mask_key in samples.tolist():
-            kmers = shards.read(stretch, start, length)
-            if is_reverse:
-                kmers = reverse[kmers[::-1]]
-            rng = np.random.Generator(np.random.Philox(key=mask_key))
-            inputs, true_ids = mask_kmers(kmers, k, mask_probability, rng)
-            ids[at] = CLS
-            ids[at + 1 : at + 1 + length] = inputs
-            ids[at + 1 + length] = SEP
+    k = masking.rule.k
+    samples = np.concatenate(rows)
+    lengths = samples["length"]
+    ids = _read(samples, shards, k)
+    masked = mask_kmers(ids, lengths, samples["mask_key"], masking.rule)
+    at = masked.at
+    if masking.soft_masked_weight < 1:
+        at = at[_counts(at, samples, shards, k, masking.soft_masked_weight)]
+    is_target = np.zeros(len(ids), dtype=np.bool_)
+    is_target[at] = True
+    hidden = hidden_bases(masked.inputs, ids, lengths, k)
+    asked = is_target[hidden.token]
 
-            masked = np.flatnonzero(true_ids != IGNORED)
-            masked_at.append(at + 1 + masked)
-            labels.append(true_ids[masked])
-            hidden = hidden_bases(inputs, true_ids, k)
-            token.append(num_masked + np.searchsorted(masked, hidden.token))
-            offset.append(hidden.offset)
-            base.append(hidden.base)
-            num_masked += len(masked)
-            lengths.append(length + NUM_ENDS)
-            at += length + NUM_ENDS
-        lengths += _tail_segments((row + 1) * shape.tokens_per_row - at, shape.max_positions)
+    sample_at, segments = _layout(rows, shape)
+    # Where the k-mers of each sample go: after its CLS.
+    first = np.cumsum(lengths) - lengths
+    place = np.arange(len(ids)) + np.repeat(sample_at + 1 - first, lengths)
+    tokens = np.full(len(rows) * shape.tokens_per_row, PAD, dtype=np.int64)
+    tokens[sample_at] = CLS
+    tokens[place] = masked.inputs
+    tokens[sample_at + lengths + 1] = SEP
     return MicroBatch(
-        ids=torch.from_numpy(ids),
-        positions=torch.from_numpy(_positions(lengths)),
-        segment_lengths=tuple(lengths),
-        masked_at=_joined(masked_at),
-        labels=_joined(labels),
-        hidden_token=_joined(token),
-        hidden_offset=_joined(offset),
-        hidden_base=_joined(base),
-        num_tokens=sum(int(samples["length"].sum()) + NUM_ENDS * len(samples) for samples in rows),
-        num_samples=sum(map(len, rows)),
+        ids=torch.from_numpy(tokens),
+        positions=torch.from_numpy(_positions(segments)),
+        segment_lengths=tuple(segments),
+        masked_at=torch.from_numpy(place[at]),
+        labels=torch.from_numpy(ids[at].astype(np.int64)),
+        hidden_token=torch.from_numpy(np.searchsorted(at, hidden.token[asked])),
+        hidden_offset=torch.from_numpy(hidden.offset[asked]),
+        hidden_base=torch.from_numpy(hidden.base[asked]),
+        num_tokens=int(lengths.sum()) + NUM_ENDS * len(samples),
+        num_samples=len(samples),
     )
+
+
+def _read(samples: npt.NDArray[np.void], shards: Shards, k: int) -> npt.NDArray[np.uint16]:
+    """Read the k-mers of all samples, those of the reverse strand turned round."""
+    ids = np.empty(int(samples["length"].sum()), dtype=np.uint16)
+    reverse = reverse_complement_table(k)
+    at = 0
+    for stretch, start, length, is_reverse, _ in samples.tolist():
+        kmers = shards.read(stretch, start, length)
+        ids[at : at + length] = reverse[kmers[::-1]] if is_reverse else kmers
+        at += length
+    return ids
+
+
+def _counts(
+    at: npt.NDArray[np.int64], samples: npt.NDArray[np.void], shards: Shards, k: int, weight: float
+) -> npt.NDArray[np.bool_]:
+    """Tell which of the masked tokens [M] are to be predicted."""
+    lengths = samples["length"]
+    is_soft = np.empty(int(lengths.sum()), dtype=np.bool_)
+    first = 0
+    for stretch, start, length, is_reverse, _ in samples.tolist():
+        bases = shards.read_soft_mask(stretch, start, length + k - 1)
+        own = bases[::-1] if is_reverse else bases
+        is_soft[first : first + length] = own[k // 2 :][:length]
+        first += length
+    sample = np.repeat(np.arange(len(samples)), lengths)[at]
+    place = at - (np.cumsum(lengths) - lengths)[sample]
+    words = words_at(samples["mask_key"][sample], place + _SOFT_COUNTER)
+    counts: npt.NDArray[np.bool_] = ~is_soft[at] | ((words >> np.uint64(11)) * 2.0**-53 < weight)
+    return counts
+
+
+def _layout(
+    rows: Sequence[npt.NDArray[np.void]], shape: StepShape
+) -> tuple[npt.NDArray[np.int64], list[int]]:
+    """Return where in T each sample begins, and the lengths of all segments."""
+    begins = []
+    segments: list[int] = []
+    for row, samples in enumerate(rows):
+        lengths = samples["length"] + NUM_ENDS
+        ends = row * shape.tokens_per_row + np.cumsum(lengths)
+        begins.append(ends - lengths)
+        segments += lengths.tolist()
+        segments += _tail_segments(shape.tokens_per_row - int(lengths.sum()), shape.max_positions)
+    return np.concatenate(begins), segments
 
 
 def _tail_segments(tail: int, max_positions: int) -> list[int]:
@@ -78,11 +125,7 @@ def _tail_segments(tail: int, max_positions: int) -> list[int]:
     return [max_positions] * full + [rest] * (rest > 0)
 
 
-def _positions(lengths: list[int]) -> Ints:
+def _positions(lengths: list[int]) -> npt.NDArray[np.int64]:
     """Return 0, 1, ... in each segment, [T]."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
-
-
-def _joined(parts: list[Ints]) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *parts]))

@@ -2,94 +2,76 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, IterableDataset
 
 from dnabert_nemo.data.batch import StepBatch
+from dnabert_nemo.data.joined import JoinedSets
+from dnabert_nemo.data.loader import StepLoader
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import StepShape
-from dnabert_nemo.data.sampling import LengthMix, SamplingPlan, Split
+from dnabert_nemo.data.paths import DataPaths
+from dnabert_nemo.data.sampling import LENGTH_MIXES, LengthMix, SamplingPlan, Split
 from dnabert_nemo.data.steps import PackedSteps
 from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.kmer.masking import default_centre_probability
 from dnabert_nemo.shards.reader import ShardSet
-from dnabert_nemo.shards.remote import RemoteSet, check_local, is_remote
-
-T = TypeVar("T")
+from dnabert_nemo.shards.remote import RemoteSet, check_local
 
 
 class PretrainingDataModule(LightningDataModule):
     """Loaders of masked, packed steps over a training, a validation and perhaps a test set of shards.
 
-    Training draws DNABERT's lengths without end; validation and test draw full samples, the same ones and the
-    same masks each time, and end after `num_validation_samples` (default: one pass). `setup` opens the files.
+    Training draws samples without end. Validation and test draw full samples, the same ones and the same
+    masks each time, and end after `num_validation_samples` (default: one pass). `setup` opens the files.
 
     Args:
-        train, validation, test: folders of shard sets made with this k; train may also be a URL or a command,
-            as `RemoteSet` takes it, and is then streamed.
-        streaming: stream the training set where it is a folder, too.
         shuffle_buffer: samples of a streamed shard that the next one is drawn from.
-        mask_probability: chance that a k-mer is the centre of a masked run; None: about 15 % of tokens are
-            masked.
         num_workers: processes that build training steps; validation and test have as many. 0: this one does.
+        verify_checksums: read all sets whole at first, and hold them against their checksums.
     """
 
     def __init__(
         self,
+        paths: DataPaths,
+        shape: StepShape,
+        masking: Masking,
         *,
-        train: str | Path,
-        validation: str | Path,
-        test: str | Path | None = None,
-        streaming: bool = False,
-        shuffle_buffer: int = 8192,
-        k: int,
-        global_batch_size: int,
-        micro_batch_size: int,
-        tokens_per_row: int = 8192,
-        max_positions: int = 512,
         seed: int,
-        mask_probability: float | None = None,
+        length_mix: LengthMix = "dnabert",
         reverse_complement: bool = False,
         num_validation_samples: int | None = None,
+        shuffle_buffer: int = 8192,
         num_workers: int = 2,
         prefetch_factor: int = 2,
+        verify_checksums: bool = False,
     ) -> None:
         super().__init__()
-        paths = {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
-        self.paths = {split: str(path) for split, path in paths.items() if path is not None}
-        self.is_streamed = streaming or is_remote(str(train))
-        self.shuffle_buffer = shuffle_buffer
-        self.k = k
-        self.shape = StepShape(global_batch_size, micro_batch_size, tokens_per_row, max_positions)
+        self.paths = paths
+        self.shape = shape
+        self.masking = masking
+        self.k = masking.rule.k
         self.seed = seed
-        self.mask_probability = (
-            default_centre_probability(k) if mask_probability is None else mask_probability
-        )
+        self.length_mix: LengthMix = length_mix
         self.reverse_complement = reverse_complement
         self.num_validation_samples = num_validation_samples
+        self.shuffle_buffer = shuffle_buffer
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
-        self._shards: dict[Split, ShardSet] = {}
-        self._streamed: RemoteSet | None = None
+        self.verify_checksums = verify_checksums
+        self._train: JoinedSets | RemoteSet | None = None
+        self._shards: dict[Split, ShardSet] = {}  # of validation and test
         self._data_parallel: tuple[int, int] | None = None
         self._consumed_samples = 0
 
     def check(self, data_parallel_size: int) -> None:
         """Raise ConfigError for settings that cannot work; touches neither files nor devices."""
         self.shape.check(data_parallel_size)
-        if not 0 < self.mask_probability <= 1:
-            raise ConfigError(
-                f"model.data.mask_probability={self.mask_probability} is not above 0 and up to 1: DNABERT's "
-                f"is about {default_centre_probability(self.k):.3g} at k={self.k}"
-            )
+        if self.length_mix not in LENGTH_MIXES:
+            known = " or ".join(LENGTH_MIXES)
+            raise ConfigError(f"model.data.length_mix={self.length_mix} is not known: choose {known}")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"model.seed={self.seed} is not in 0..2**64-1: choose a seed that is")
 
@@ -113,14 +95,19 @@ class PretrainingDataModule(LightningDataModule):
             ConfigError: validation or test is a URL.
             ShardError: a set is missing, unfinished, damaged or made for another k.
         """
-        if self._shards:
+        if self._train is not None:
             return
-        by_offset = dict(self.paths)
-        if self.is_streamed:
-            self._streamed = RemoteSet.open(by_offset.pop(Split.TRAIN), self.k)
-        for split, path in by_offset.items():
-            check_local(f"model.data.{split.name.lower()}", path)
-        self._shards = {split: ShardSet.open(path, self.k) for split, path in by_offset.items()}
+        for split, path in ((Split.VALIDATION, self.paths.validation), (Split.TEST, self.paths.test)):
+            if path is not None:
+                check_local(f"model.data.{split.name.lower()}", path)
+                self._shards[split] = self._opened(path)
+        if self.paths.is_streamed:
+            self._train = RemoteSet.open(self.paths.train[0], self.k)
+        else:
+            self._train = JoinedSets(list(map(self._opened, self.paths.train)), self.paths.train_weights)
+
+    def _opened(self, path: str | Path) -> ShardSet:
+        return ShardSet.open(path, self.k, verify=self.verify_checksums)
 
     @property
     def composition_entropy(self) -> float:
@@ -129,46 +116,40 @@ class PretrainingDataModule(LightningDataModule):
 
     def describe(self) -> str:
         """Return one log line: what each opened set holds."""
-        parts = []
-        if self._streamed is not None:
-            manifest = self._streamed.manifest
-            parts.append(f"train {manifest.num_bases:,} bases, streamed in {len(manifest.shards)} shards")
-        for split, shards in self._shards.items():
-            manifest, windows = shards.manifest, self._plan(split).num_windows
-            parts.append(
-                f"{split.name.lower()} {manifest.num_bases:,} bases, {windows:,} windows of up to "
-                f"{self.shape.max_tokens} {self.k}-mers, base entropy {manifest.composition_entropy:.4f} nats"
-            )
-        return "; ".join(parts)
+        assert self._train is not None
+        if isinstance(self._train, RemoteSet):
+            manifest = self._train.manifest
+            parts = [f"train {manifest.num_bases:,} bases, streamed in {len(manifest.shards)} shards"]
+            components = manifest.components
+        else:
+            parts = [self._described(Split.TRAIN, self._train.sets)]
+            components = tuple(one for each in self._train.sets for one in each.manifest.components)
+        if len(components) > 1:
+            parts[0] += f", {len(components)} components by weight"
+        return "; ".join(parts + [self._described(split, [shards]) for split, shards in self._shards.items()])
+
+    def _described(self, split: Split, sets: Sequence[ShardSet]) -> str:
+        num_bases = sum(each.manifest.num_bases for each in sets)
+        entropy = "" if len(sets) > 1 else f", base entropy {sets[0].manifest.composition_entropy:.4f} nats"
+        windows = self._plan(split, JoinedSets(sets)).num_windows
+        return (
+            f"{split.name.lower()} {num_bases:,} bases, {windows:,} windows of up to {self.shape.max_tokens} "
+            f"{self.k}-mers{entropy}"
+        )
 
     def train_dataloader(self) -> Iterable[StepBatch]:
         """Steps without end, from the count of consumed samples on."""
-        if self._streamed is not None:
-            return self._streamed_loader(self._streamed)
-        return self._loader(self._steps(Split.TRAIN, consumed_samples=self._consumed_samples))
+        assert self._train is not None
+        if isinstance(self._train, RemoteSet):
+            return self._streamed_loader(self._train)
+        plan = self._plan(Split.TRAIN, self._train)
+        return self._loader(self._train, plan, consumed_samples=self._consumed_samples)
 
-    def _streamed_loader(self, shards: RemoteSet) -> StreamedLoader:
-        assert self._data_parallel is not None, "set_data_parallel comes before the loaders"
-        rank, size = self._data_parallel
-        steps = StreamedSteps(
-            shards,
-            self.shape,
-            k=self.k,
-            seed=self.seed,
-            mask_probability=self.mask_probability,
-            reverse_complement=self.reverse_complement,
-            shuffle_buffer=self.shuffle_buffer,
-            consumed_samples=self._consumed_samples,
-            data_parallel_rank=rank,
-            data_parallel_size=size,
-        )
-        return StreamedLoader(self._loader(steps), steps)
-
-    def val_dataloader(self) -> DataLoader[StepBatch]:
+    def val_dataloader(self) -> Iterable[StepBatch]:
         """The steps of the validation samples, always the same."""
-        return self._loader(self._evaluation_steps(Split.VALIDATION))
+        return self._evaluation_loader(Split.VALIDATION)
 
-    def test_dataloader(self) -> DataLoader[StepBatch]:
+    def test_dataloader(self) -> Iterable[StepBatch]:
         """The steps of the test samples, always the same.
 
         Raises:
@@ -176,69 +157,62 @@ class PretrainingDataModule(LightningDataModule):
         """
         if Split.TEST not in self._shards:
             raise ConfigError("no test set: pass model.data.test=FOLDER, a split that prepare_shards wrote")
-        return self._loader(self._evaluation_steps(Split.TEST))
+        return self._evaluation_loader(Split.TEST)
 
-    def _evaluation_steps(self, split: Split) -> PackedSteps:
-        return self._steps(split, num_samples=self.num_validation_samples or self._plan(split).num_windows)
+    def _evaluation_loader(self, split: Split) -> StepLoader[StepBatch]:
+        shards = JoinedSets([self._shards[split]])
+        plan = self._plan(split, shards)
+        return self._loader(shards, plan, num_samples=self.num_validation_samples or plan.num_windows)
 
-    def _steps(
-        self, split: Split, *, consumed_samples: int = 0, num_samples: int | None = None
-    ) -> PackedSteps:
+    def _plan(self, split: Split, shards: JoinedSets) -> SamplingPlan:
+        # One pass over a validation set takes every window once, whatever the weights in training.
+        is_train = split is Split.TRAIN
+        return SamplingPlan(
+            shards.stretch_tokens,
+            self.shape.max_tokens,
+            self.seed,
+            self.length_mix if is_train else "full",
+            reverse_complement=self.reverse_complement,
+            split=split,
+            component=shards.stretch_component if is_train else None,
+            weights=shards.component_weights if is_train else None,
+        )
+
+    def _loader(
+        self,
+        shards: JoinedSets,
+        plan: SamplingPlan,
+        *,
+        consumed_samples: int = 0,
+        num_samples: int | None = None,
+    ) -> StepLoader[StepBatch]:
         assert self._data_parallel is not None, "set_data_parallel comes before the loaders"
         rank, size = self._data_parallel
-        return PackedSteps(
-            self._shards[split],
-            self._plan(split),
+        steps = PackedSteps(
+            shards,
+            plan,
             self.shape,
-            k=self.k,
-            mask_probability=self.mask_probability,
+            masking=self.masking,
             consumed_samples=consumed_samples,
             num_samples=num_samples,
             data_parallel_rank=rank,
             data_parallel_size=size,
         )
+        return StepLoader(steps, self.num_workers, self.prefetch_factor)
 
-    def _plan(self, split: Split) -> SamplingPlan:
-        length_mix: LengthMix = "dnabert" if split is Split.TRAIN else "full"
-        return SamplingPlan(
-            self._shards[split].stretch_tokens,
-            self.shape.max_tokens,
-            self.seed,
-            length_mix,
+    def _streamed_loader(self, shards: RemoteSet) -> StreamedLoader:
+        assert self._data_parallel is not None, "set_data_parallel comes before the loaders"
+        rank, size = self._data_parallel
+        steps = StreamedSteps(
+            shards,
+            self.shape,
+            masking=self.masking,
+            seed=self.seed,
+            length_mix=self.length_mix,
             reverse_complement=self.reverse_complement,
-            split=split,
+            shuffle_buffer=self.shuffle_buffer,
+            consumed_samples=self._consumed_samples,
+            data_parallel_rank=rank,
+            data_parallel_size=size,
         )
-
-    def _loader(self, steps: IterableDataset[T]) -> DataLoader[T]:
-        workers = {
-            # Forked workers start at once and share the set's index with this process; any other way would
-            # import NeMo and Megatron in each of them, about ten seconds. Forking after CUDA and the process
-            # groups have started is safe as a worker touches neither: it reads files and computes with numpy.
-            "multiprocessing_context": "fork",
-            "prefetch_factor": self.prefetch_factor,
-            "persistent_workers": True,
-            "worker_init_fn": _end_with_parent,
-        }
-        return DataLoader(
-            steps,
-            batch_size=None,
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # else a new iterator draws from the global one, which dropout uses
-            **(workers if self.num_workers else {}),
-        )
-
-
-def _end_with_parent(worker_id: int) -> None:
-    """End this worker soon after its parent is gone, even where it was killed.
-
-    A worker of torch notices that too, but then waits for its queue to be read, which nobody does any more.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+        return StreamedLoader(StepLoader(steps, self.num_workers, self.prefetch_factor), steps)

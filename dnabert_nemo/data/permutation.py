@@ -7,9 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-NUM_ROUNDS = 6
+from dnabert_nemo.kmer.words import Words, mixed
 
-Words = npt.NDArray[np.uint64]
+NUM_ROUNDS = 6
 
 
 def permuted(index: npt.NDArray[np.int64], n: int, round_keys: Words) -> npt.NDArray[np.int64]:
@@ -29,18 +29,12 @@ def permuted(index: npt.NDArray[np.int64], n: int, round_keys: Words) -> npt.NDA
     outside = np.arange(len(index))
     while len(outside):
         left, right = image[outside] // np.uint64(height), image[outside] % np.uint64(height)
+        # 63 bits are added, so that a sum cannot wrap
         for turn, key in enumerate(round_keys[outside].T):
             if turn % 2 == 0:
-                left = (left + _mixed(right ^ key)) % np.uint64(width)
+                left = (left + (mixed(right ^ key) >> np.uint64(1))) % np.uint64(width)
             else:
-                right = (right + _mixed(left ^ key)) % np.uint64(height)
+                right = (right + (mixed(left ^ key) >> np.uint64(1))) % np.uint64(height)
         image[outside] = left * np.uint64(height) + right
         outside = outside[image[outside] >= n]
     return image.astype(np.int64)
-
-
-def _mixed(word: Words) -> Words:
-    """Mix 64 bits to 63, so that a sum cannot wrap: the finaliser of SplitMix64 (Steele et al. 2014)."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (word ^ (word >> np.uint64(31))) >> np.uint64(1)

@@ -1,17 +1,20 @@
-"""The sampling plan: sample number i of a shard set as a pure function of (seed, i).
+"""The sampling plan: sample number i of one or several shard sets as a pure function of (seed, i).
 
 Before it: the k-mer tokens of every unbroken stretch. After it: the packer. No state: workers start anywhere.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from dnabert_nemo.data.permutation import NUM_ROUNDS, Words, permuted
+from dnabert_nemo.data.mixture import Mixture
+from dnabert_nemo.data.permutation import NUM_ROUNDS, permuted
+from dnabert_nemo.kmer.words import Words
 
 MIN_TOKENS = 5  # the shortest sample DNABERT cuts, in k-mers
 
@@ -26,6 +29,7 @@ SAMPLE = np.dtype(
 )
 
 LengthMix = Literal["dnabert", "full"]
+LENGTH_MIXES: tuple[LengthMix, ...] = get_args(LengthMix)
 
 
 class Split(IntEnum):
@@ -48,6 +52,8 @@ _TICKS_PER_EPOCH = 2  # words for NUM_ROUNDS keys and the shift
 class SamplingPlan:
     """A grid of windows over all stretches, visited in a new order and at a new shift each epoch.
 
+    With components, each has a grid, an order and epochs of its own, and gets its share of the samples.
+
     Args:
         stretch_tokens: [m] k-mer tokens of every unbroken stretch, at least one of them not empty.
         max_tokens: k-mer tokens of a full sample (510 where 512 positions hold CLS and SEP too), at least 5.
@@ -56,6 +62,8 @@ class SamplingPlan:
             are full. A sample is never longer than its stretch.
         reverse_complement: read half of the samples from the reverse strand; DNABERT reads the forward one.
         split: keeps the draws of a validation or test set apart from the training set's.
+        component: [m] which component each stretch is of, 0 .. c - 1; all are of one unless told.
+        weights: [c] the share of the samples of each component that has a token.
     """
 
     def __init__(
@@ -67,6 +75,8 @@ class SamplingPlan:
         *,
         reverse_complement: bool = False,
         split: Split = Split.TRAIN,
+        component: npt.NDArray[np.integer] | None = None,
+        weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.stretch_tokens = np.asarray(stretch_tokens, dtype=np.int64)
         self.max_tokens = max_tokens
@@ -74,18 +84,26 @@ class SamplingPlan:
         self.length_mix = length_mix
         self.reverse_complement = reverse_complement
         self.split = split
-        windows = -(-self.stretch_tokens // max_tokens)  # an empty stretch has none
-        self._first_window = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(windows)])
+        if component is None or weights is None:
+            members = [np.arange(len(self.stretch_tokens))]
+            weights = np.ones(1)
+        else:
+            order = np.argsort(component, kind="stable")
+            members = np.split(order, np.searchsorted(component[order], np.arange(1, len(weights))))
+        grids = [_Grid.of(stretches, self.stretch_tokens, max_tokens) for stretches in members]
+        present = [number for number, grid in enumerate(grids) if grid.num_windows]
+        self._grids = [grids[number] for number in present]
+        self._mixture = Mixture(weights[present], seed) if len(present) > 1 else None
 
     @property
     def num_windows(self) -> int:
-        """The samples of one epoch: windows of max_tokens in the grid."""
-        return int(self._first_window[-1])
+        """Windows of max_tokens in all grids: the samples of one epoch, where there is one component."""
+        return sum(grid.num_windows for grid in self._grids)
 
     def samples(self, first: int, count: int) -> npt.NDArray[np.void]:
         """Return samples first, ..., first + count - 1 as a structured array [count] of dtype SAMPLE."""
         length_word, place_word, strand_word, mask_key = self._words(_Stream.SAMPLES, first, count).T
-        stretch, place = self._windows(first, count)
+        stretch, place = self._windows(np.arange(first, first + count, dtype=np.int64))
         tokens = self.stretch_tokens[stretch]
 
         length = np.full(count, self.max_tokens, dtype=np.int64)
@@ -104,27 +122,62 @@ class SamplingPlan:
         samples["mask_key"] = mask_key
         return samples
 
-    def _windows(self, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the stretch [count] and the window's first token, the epoch's shift included, [count]."""
-        n = self.num_windows
-        epoch, turn = np.divmod(np.arange(first, first + count, dtype=np.int64), n)
-        first_epoch, last_epoch = first // n, (first + max(count, 1) - 1) // n
-        num_epochs = last_epoch - first_epoch + 1
-        words = self._words(_Stream.EPOCHS, first_epoch * _TICKS_PER_EPOCH, num_epochs * _TICKS_PER_EPOCH)
+    def _windows(self, samples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the stretch [n] and the window's first token, the epoch's shift included, [n]."""
+        if self._mixture is None:
+            return self._windows_of(0, samples)
+        component, turn = self._mixture.at(samples)
+        stretch, place = np.empty_like(samples), np.empty_like(samples)
+        for number in np.unique(component).tolist():
+            own = component == number
+            stretch[own], place[own] = self._windows_of(number, turn[own])
+        return stretch, place
+
+    def _windows_of(
+        self, component: int, turns: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """As `_windows`, for the given turns [n] of one component, which rise."""
+        grid = self._grids[component]
+        if not len(turns):
+            return turns, turns
+        epoch, turn = np.divmod(turns, grid.num_windows)
+        first_epoch = int(epoch[0])
+        num_epochs = int(epoch[-1]) - first_epoch + 1
+        words = self._words(
+            _Stream.EPOCHS, first_epoch * _TICKS_PER_EPOCH, num_epochs * _TICKS_PER_EPOCH, component
+        )
         words = words.reshape(num_epochs, _TICKS_PER_EPOCH * _WORDS_PER_TICK)
         shift = _below(self.max_tokens, words[:, NUM_ROUNDS])
 
-        window = permuted(turn, n, words[epoch - first_epoch, :NUM_ROUNDS])
-        stretch = np.searchsorted(self._first_window, window, side="right") - 1
-        base = (window - self._first_window[stretch]) * self.max_tokens
-        return stretch, base + shift[epoch - first_epoch]
+        window = permuted(turn, grid.num_windows, words[epoch - first_epoch, :NUM_ROUNDS])
+        member = np.searchsorted(grid.first_window, window, side="right") - 1
+        base = (window - grid.first_window[member]) * self.max_tokens
+        return grid.stretches[member], base + shift[epoch - first_epoch]
 
-    def _words(self, stream: _Stream, first_tick: int, num_ticks: int) -> Words:
+    def _words(self, stream: _Stream, first_tick: int, num_ticks: int, component: int = 0) -> Words:
         """Return the words [num_ticks, 4] that the counters first_tick, first_tick + 1, ... yield."""
         # The second key word is never zero, so no mask key (a key of one word) can name one of these streams.
         key = np.array([self.seed, 256 * self.split + stream], dtype=np.uint64)
-        words: Words = np.random.Philox(key=key, counter=first_tick).random_raw(num_ticks * _WORDS_PER_TICK)
+        counter = np.array([first_tick, component, 0, 0], dtype=np.uint64)
+        words: Words = np.random.Philox(key=key, counter=counter).random_raw(num_ticks * _WORDS_PER_TICK)
         return words.reshape(num_ticks, _WORDS_PER_TICK)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """The windows of one component: of each stretch as many as it takes to cover it."""
+
+    stretches: npt.NDArray[np.int64]  # [m] numbers in the set
+    first_window: npt.NDArray[np.int64]  # [m + 1]
+
+    @staticmethod
+    def of(stretches: npt.NDArray[np.int64], stretch_tokens: npt.NDArray[np.int64], max_tokens: int) -> _Grid:
+        windows = -(-stretch_tokens[stretches] // max_tokens)  # an empty stretch has none
+        return _Grid(stretches, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(windows)]))
+
+    @property
+    def num_windows(self) -> int:
+        return int(self.first_window[-1])
 
 
 def _below(bound: int | npt.NDArray[np.int64], words: Words) -> npt.NDArray[np.int64]:

@@ -8,13 +8,15 @@ from itertools import count
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dnabert_nemo.data.batch import StepBatch
-from dnabert_nemo.data.masked_kmers import masked_micro_batch
+from dnabert_nemo.data.loader import told
+from dnabert_nemo.data.masked_kmers import Shards, masked_micro_batch
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape, pack_step
 from dnabert_nemo.data.sampling import SamplingPlan
-from dnabert_nemo.shards.reader import ShardSet
+from dnabert_nemo.errors import DnabertError
 
 
-class PackedSteps(IterableDataset[StepBatch]):
+class PackedSteps(IterableDataset[StepBatch | DnabertError]):
     """One data-parallel rank's steps, in order, from a count of consumed samples on.
 
     The stream depends on that count alone: not on the number of workers nor, for the rows of a step taken
@@ -29,12 +31,11 @@ class PackedSteps(IterableDataset[StepBatch]):
 
     def __init__(
         self,
-        shards: ShardSet,
+        shards: Shards,
         plan: SamplingPlan,
         shape: StepShape,
         *,
-        k: int,
-        mask_probability: float,
+        masking: Masking,
         consumed_samples: int = 0,
         num_samples: int | None = None,
         data_parallel_rank: int = 0,
@@ -43,14 +44,16 @@ class PackedSteps(IterableDataset[StepBatch]):
         self.shards = shards
         self.plan = plan
         self.shape = shape
-        self.k = k
-        self.mask_probability = mask_probability
+        self.masking = masking
         self.consumed_samples = consumed_samples
         self.num_samples = num_samples
         self.data_parallel_rank = data_parallel_rank
         self.data_parallel_size = data_parallel_size
 
-    def __iter__(self) -> Iterator[StepBatch]:
+    def __iter__(self) -> Iterator[StepBatch | DnabertError]:
+        return told(self._steps())
+
+    def _steps(self) -> Iterator[StepBatch]:
         worker = get_worker_info()
         worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
         first = self.consumed_samples
@@ -85,8 +88,7 @@ class PackedSteps(IterableDataset[StepBatch]):
                 masked_micro_batch(
                     [samples[rows[row]] for row in own[at : at + size]],
                     self.shards,
-                    self.k,
-                    self.mask_probability,
+                    self.masking,
                     self.shape,
                 )
                 for at in range(0, rows_per_rank, size)

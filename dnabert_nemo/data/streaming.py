@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import webdataset as wds
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from dnabert_nemo.data.batch import StepBatch
+from dnabert_nemo.data.loader import StepLoader, told
 from dnabert_nemo.data.masked_kmers import masked_micro_batch
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape, pack_step
 from dnabert_nemo.data.record_draws import draw_samples
 from dnabert_nemo.data.sampling import LengthMix, Split
@@ -41,9 +43,10 @@ class Drawn:
     position: int  # of its shard, in `ShardOrder`
     sample: npt.NDArray[np.void]  # SAMPLE [1]
     ids: npt.NDArray[np.uint16]  # [length]
+    is_soft: npt.NDArray[np.bool_] | None  # [length + k - 1] which bases are lower case; None: nobody asks
 
 
-class StreamedSteps(IterableDataset[StepBatch | ShardError]):
+class StreamedSteps(IterableDataset[StepBatch | DnabertError]):
     """One data-parallel rank's steps, without end, from a count of consumed samples on.
 
     Every worker streams shards of its own: from each record about as many samples as it makes full ones, then
@@ -66,9 +69,8 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
         shards: RemoteSet,
         shape: StepShape,
         *,
-        k: int,
+        masking: Masking,
         seed: int,
-        mask_probability: float,
         length_mix: LengthMix = "dnabert",
         reverse_complement: bool = False,
         shuffle_buffer: int = 8192,
@@ -78,9 +80,8 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
     ) -> None:
         self.shards = shards
         self.shape = shape
-        self.k = k
+        self.masking = masking
         self.seed = seed
-        self.mask_probability = mask_probability
         self.length_mix: LengthMix = length_mix
         self.reverse_complement = reverse_complement
         self.shuffle_buffer = shuffle_buffer
@@ -90,14 +91,10 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
         self.first_position = self.order.position_of(consumed_samples)
         self._ratios = _ratios(shards)
 
-    def __iter__(self) -> Iterator[StepBatch | ShardError]:
+    def __iter__(self) -> Iterator[StepBatch | DnabertError]:
         worker = get_worker_info()
         worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        try:
-            yield from self._steps(worker_id, num_workers)
-        except ShardError as error:
-            # Raised in a worker it would come as a traceback, and each worker would take 5 seconds to end.
-            yield error
+        return told(self._steps(worker_id, num_workers))
 
     def _steps(self, worker_id: int, num_workers: int) -> Iterator[StepBatch]:
         stream = worker_id * self.data_parallel_size + self.data_parallel_rank
@@ -171,23 +168,26 @@ class StreamedSteps(IterableDataset[StepBatch | ShardError]):
                 self.length_mix,
                 reverse_complement=self.reverse_complement,
             )
-            first = record.offsets[samples["stretch"]] + samples["start"]
-            for at, (start, length) in enumerate(zip(first, samples["length"], strict=True)):
-                yield Drawn(position, samples[at : at + 1], record.ids[start : start + length].copy())
+            for at, (stretch, start, length, _, _) in enumerate(samples.tolist()):
+                first = int(record.offsets[stretch]) + start
+                ids = record.ids[first : first + length].copy()
+                is_soft = None
+                if self.masking.soft_masked_weight < 1:
+                    is_soft = record.soft_mask(stretch, start, length + self.masking.rule.k - 1)
+                yield Drawn(position, samples[at : at + 1], ids, is_soft)
 
     def _step(self, taken: list[Drawn], rows: list[list[int]], before: int) -> StepBatch:
         samples = np.concatenate([drawn.sample for drawn in taken])
         samples["stretch"] = np.arange(len(taken))
         samples["start"] = 0
-        held = _Held([drawn.ids for drawn in taken])
+        held = _Held(taken)
         size = self.shape.micro_batch_size
         return StepBatch(
             micro_batches=tuple(
                 masked_micro_batch(
                     [samples[row] for row in rows[at : at + size]],
                     held,
-                    self.k,
-                    self.mask_probability,
+                    self.masking,
                     self.shape,
                 )
                 for at in range(0, len(rows), size)
@@ -209,7 +209,7 @@ class StreamedLoader:
         ShardError: while steps are taken, of a shard that is missing or damaged.
     """
 
-    def __init__(self, loader: DataLoader[StepBatch | ShardError], steps: StreamedSteps) -> None:
+    def __init__(self, loader: StepLoader[StepBatch], steps: StreamedSteps) -> None:
         check_streams(len(steps.shards.manifest.shards), steps.data_parallel_size, loader.num_workers)
         self.loader = loader
         self.steps = steps
@@ -219,8 +219,6 @@ class StreamedLoader:
         start = self.steps.order.samples_before(self.steps.first_position)
         finished = deque([start] * num_workers, maxlen=num_workers)  # the workers take turns
         for step in self.loader:
-            if isinstance(step, ShardError):
-                raise step
             finished.append(step.consumed_samples)
             yield replace(step, consumed_samples=min(finished))
 
@@ -229,10 +227,15 @@ class StreamedLoader:
 class _Held:
     """Reads like a `ShardSet` whose stretches are the samples of one step."""
 
-    ids: list[npt.NDArray[np.uint16]]
+    drawn: list[Drawn]
 
     def read(self, stretch: int, first: int, count: int) -> npt.NDArray[np.uint16]:
-        return self.ids[stretch][first : first + count]
+        return self.drawn[stretch].ids[first : first + count]
+
+    def read_soft_mask(self, stretch: int, first: int, count: int) -> npt.NDArray[np.bool_]:
+        is_soft = self.drawn[stretch].is_soft
+        assert is_soft is not None
+        return is_soft[first : first + count]
 
 
 def _grouped(url: str, stream: CheckedStream) -> Iterator[dict[str, Any]]:

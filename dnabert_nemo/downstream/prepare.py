@@ -36,7 +36,7 @@ from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies, read_gff3
 from dnabert_nemo.genome.splice_sites import introns, splice_sites
 from dnabert_nemo.shards.folder import file_sha256, publish
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
 
 PROTOCOL = "card_by_contig"
 
@@ -177,7 +177,8 @@ def _assign(
         if named and len(numbers) == len(named) and not num_sites[numbers].any():
             given = f"split.{key}=[{','.join(named)}]"
             raise ConfigError(f"{given}: no splice site there has a whole window: name other contigs")
-    return assign_splits(names, num_sites, split, seed)
+    units = [Unit(name, "", count) for name, count in zip(names, num_sites.tolist(), strict=True)]
+    return assign_splits(units, split, seed)
 
 
 def _negatives(

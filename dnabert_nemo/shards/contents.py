@@ -34,6 +34,14 @@ class Record:
     soft_bits: NDArray[np.uint8]  # packed, of the stretches that have a lower-case base, each from a byte on
     soft_at: NDArray[np.int64]  # [m] the first byte in `soft_bits` of each stretch; -1: it has none
 
+    def soft_mask(self, stretch: int, first: int, count: int) -> NDArray[np.bool_]:
+        """Tell of the bases first .. first + count of one stretch which are lower case: bool [count]."""
+        at = int(self.soft_at[stretch])
+        if at < 0:
+            return np.zeros(count, dtype=np.bool_)
+        bits = np.unpackbits(self.soft_bits[at + first // 8 : at - (-(first + count) // 8)])
+        return bits[first % 8 : first % 8 + count].astype(np.bool_)
+
 
 def parse_record(key: str, parts: Mapping[str, bytes], manifest: Manifest) -> Record:
     """Take a record apart, from the bytes of its `json`, `kmers.npy` and, if there is one, `softmask.npy`.

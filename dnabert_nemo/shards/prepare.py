@@ -15,7 +15,7 @@ from dnabert_nemo.shards.describe import component_names, describe_set
 from dnabert_nemo.shards.manifest import Manifest
 from dnabert_nemo.shards.publish import Output
 from dnabert_nemo.shards.settings import ShardSettings
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
 from dnabert_nemo.shards.survey import Scan, scan_corpus
 from dnabert_nemo.shards.workers import Run, WorkerSettings, workers
 from dnabert_nemo.shards.writer import Origin, ShardJob, plan_shards, write_shard
@@ -48,7 +48,8 @@ def prepare_shards(
         for tally in scan.tallies:
             log.info(tally.summary())
         _log_scan(scan, settings.min_stretch)
-        split_of = assign_splits(scan.contigs, split, settings.seed)
+        units = [Unit(contig.name, contig.component, contig.num_bases) for contig in scan.contigs]
+        split_of = assign_splits(units, split, settings.seed)
         manifests = _write_sets(corpus, scan, split_of, folder, settings, run)
         if scan.tallies:
             write_read_report(scan.tallies, folder)

@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.shards.manifest import ContigEntry
 from dnabert_nemo.shards.records import random_order
 
 SPLITS = ("train", "validation", "test")
 TRAIN = 0  # the place of train in SPLITS; a contig that no other split takes
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is never split: a contig, or a sample of reads."""
+
+    name: str
+    component: str
+    num_bases: int  # usable ones, or whatever else the shares are of
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class SplitSettings:
             raise ConfigError("split.fractions.train=0 leaves nothing to train on: name the contigs instead")
 
 
-def assign_splits(contigs: Sequence[ContigEntry], settings: SplitSettings, seed: int) -> NDArray[np.int64]:
+def assign_splits(contigs: Sequence[Unit], settings: SplitSettings, seed: int) -> NDArray[np.int64]:
     """Assign each contig, or sample of reads, a place in SPLITS: int64 [num_contigs].
 
     A split given by name has the contigs named: `NAME`, `COMPONENT:NAME` where several components have such a
@@ -108,7 +116,7 @@ def _take(free: NDArray[np.int64], bases: NDArray[np.int64], share: float, most:
     return taken or [int(free[bases.argmin()])]
 
 
-def _places(contigs: Sequence[ContigEntry], named: Sequence[str], split: str) -> list[int]:
+def _places(contigs: Sequence[Unit], named: Sequence[str], split: str) -> list[int]:
     by_name: dict[str, list[int]] = {}
     for place, contig in enumerate(contigs):
         # a sample's only contig has its own name

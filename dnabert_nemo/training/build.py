@@ -23,7 +23,8 @@ from dnabert_nemo.megatron import checkpoint
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.base import ENCODER_KEYS
 from dnabert_nemo.training.callbacks import Checkpoints, LatestCheckpoints, PlainLines, ReturnedMemory
-from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sequence_length, sizes_of
+from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sizes_of
+from dnabert_nemo.training.data_config import data_paths, masking, step_shape
 from dnabert_nemo.training.strategy import MegatronStrategy
 
 log = logging.getLogger("dnabert_nemo")
@@ -40,20 +41,16 @@ def pretraining_data(cfg: DictConfig) -> PretrainingDataModule:
     """Open the shard sets a pre-training config names."""
     data = cfg.model.data
     module = PretrainingDataModule(
-        train=data.train,
-        validation=data.validation,
-        streaming=data.streaming,
-        shuffle_buffer=data.shuffle_buffer,
-        k=cfg.model.tokenizer.k,
-        global_batch_size=cfg.model.global_batch_size,
-        micro_batch_size=cfg.model.micro_batch_size,
-        tokens_per_row=data.tokens_per_row,
-        max_positions=sequence_length(cfg),
+        data_paths(cfg),
+        step_shape(cfg),
+        masking(cfg),
         seed=cfg.model.seed,
-        mask_probability=data.mask_probability,
+        length_mix=data.length_mix,
         reverse_complement=data.reverse_complement,
         num_validation_samples=data.num_validation_samples,
+        shuffle_buffer=data.shuffle_buffer,
         num_workers=data.num_workers,
+        verify_checksums=data.verify_checksums,
     )
     module.setup()
     log.info("data: %s", module.describe())

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.joined import JoinedSets
+from dnabert_nemo.data.sampling import LENGTH_MIXES
 from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.shards.reader import ShardSet
-from dnabert_nemo.shards.remote import RemoteSet, check_local, is_remote
+from dnabert_nemo.shards.remote import RemoteSet, check_local
+from dnabert_nemo.training.data_config import data_paths, masking, step_shape
 from dnabert_nemo.training.launch import Launch, launch
 
 PRECISIONS = {
@@ -49,12 +51,11 @@ def check_pretraining(cfg: DictConfig) -> None:
     if type(data.tokens_per_row) is not int:
         raise ConfigError(f"model.data.tokens_per_row={data.tokens_per_row}: give a whole number")
     check_run(cfg, tokens_per_micro_batch=cfg.model.micro_batch_size * data.tokens_per_row)
-    shape = StepShape(
-        cfg.model.global_batch_size,
-        cfg.model.micro_batch_size,
-        data.tokens_per_row,
-        sequence_length(cfg),
-    )
+    if data.length_mix not in LENGTH_MIXES:
+        known = " or ".join(LENGTH_MIXES)
+        raise ConfigError(f"model.data.length_mix={data.length_mix} is not known: choose {known}")
+    masking(cfg)
+    shape = step_shape(cfg)
     if shape.max_positions > cfg.model.max_position_embeddings:
         raise ConfigError(
             f"model.data.sequence_length={shape.max_positions} is more than "
@@ -62,10 +63,11 @@ def check_pretraining(cfg: DictConfig) -> None:
         )
     sizes, ranks = sizes_of(cfg), launch_of(cfg).num_ranks
     shape.check(sizes.data(ranks))
-    if data.streaming or is_remote(str(data.train)):
+    paths = data_paths(cfg)
+    if paths.is_streamed:
         _check_streamed(cfg, data_parallel_size=sizes.data(ranks))
     else:
-        ShardSet.open(Path(data.train), cfg.model.tokenizer.k)
+        JoinedSets([ShardSet.open(path, cfg.model.tokenizer.k) for path in paths.train], paths.train_weights)
     check_local("model.data.validation", str(data.validation))
     ShardSet.open(Path(data.validation), cfg.model.tokenizer.k)
     if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
@@ -79,7 +81,7 @@ def _check_streamed(cfg: DictConfig, data_parallel_size: int) -> None:
     for key in ("shuffle_buffer", "num_workers"):
         if type(data[key]) is not int or data[key] < (key == "shuffle_buffer"):
             raise ConfigError(f"model.data.{key}={data[key]}: give a whole number")
-    shards = RemoteSet.open(str(data.train), cfg.model.tokenizer.k)
+    shards = RemoteSet.open(data_paths(cfg).train[0], cfg.model.tokenizer.k)
     check_streams(len(shards.manifest.shards), data_parallel_size, data.num_workers)
 
 
@@ -131,11 +133,6 @@ def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
             "is more than "
             f"trainer.max_steps={steps}: shorten them or lengthen the run"
         )
-
-
-def sequence_length(cfg: DictConfig) -> int:
-    """Tokens of a full pre-training sample, CLS and SEP included."""
-    return cfg.model.data.sequence_length or cfg.model.max_position_embeddings
 
 
 def sizes_of(cfg: DictConfig) -> ParallelSizes:

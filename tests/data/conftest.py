@@ -16,6 +16,9 @@ class ToyShards:
         self.ids = [kmer_ids(rng.integers(4, size=n).astype(np.uint8), k) for n in num_bases]
         self.stretch_tokens = np.array([len(each) for each in self.ids])
 
+    def read_soft_mask(self, stretch: int, first: int, count: int) -> np.ndarray:
+        return np.random.Generator(np.random.Philox(stretch)).random(10**5)[first : first + count] < 0.5
+
     def read(self, stretch: int, first: int, count: int) -> np.ndarray:
         return self.ids[stretch][first : first + count]
 

@@ -15,8 +15,12 @@ import psutil
 import pytest
 import torch
 
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.module import PretrainingDataModule
+from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.paths import DataPaths
 from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.shards.corpus import Corpus
 from dnabert_nemo.shards.prepare import prepare_shards
 from dnabert_nemo.shards.publish import Output
@@ -47,19 +51,19 @@ def module(shards):
     """Make a data module over the sets with some arguments changed."""
 
     def make(**changes) -> PretrainingDataModule:
-        arguments = {
-            "train": shards / "train",
-            "validation": shards / "validation",
-            "test": shards / "test",
-            "k": 3,
-            "global_batch_size": 4,
-            "micro_batch_size": 2,
-            "tokens_per_row": 256,
-            "max_positions": 128,
-            "seed": 1,
-            "num_workers": 0,
-        }
-        return PretrainingDataModule(**(arguments | changes))
+        def taken(**defaults):
+            return {key: changes.pop(key, value) for key, value in defaults.items()}
+
+        paths = taken(
+            train=(str(shards / "train"),),
+            validation=str(shards / "validation"),
+            test=str(shards / "test"),
+            train_weights=None,
+        )
+        shape = taken(global_batch_size=4, micro_batch_size=2, tokens_per_row=256, max_positions=128)
+        rule = MaskRule(**taken(k=3, name="dnabert", probability=None))
+        arguments = {"seed": 1, "num_workers": 0} | changes
+        return PretrainingDataModule(DataPaths(**paths), StepShape(**shape), Masking(rule), **arguments)
 
     return make
 
@@ -125,12 +129,19 @@ def test_workers_yield_what_this_process_would_each_time_they_are_asked(module) 
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_seed_and_mask_probability_reach_the_steps(module) -> None:
+def test_settings_reach_the_steps(module) -> None:
     steps = [
         next(iter(opened(module(**changes)).train_dataloader()))
-        for changes in ({}, {"seed": 2}, {"mask_probability": 0.2}, {"reverse_complement": True})
+        for changes in (
+            {},
+            {"seed": 2},
+            {"probability": 0.2},
+            {"reverse_complement": True},
+            {"name": "bases"},
+            {"length_mix": "full"},
+        )
     ]
-    assert len({str(tensors(step)) for step in steps}) == 4
+    assert len({str(tensors(step)) for step in steps}) == len(steps)
     shares = [
         sum(len(batch.labels) for batch in step.micro_batches)
         / sum(batch.num_tokens for batch in step.micro_batches)
@@ -153,13 +164,12 @@ def test_baseline_and_description(module) -> None:
     [
         ({}, 4, "model.global_batch_size=4 is not a multiple of model.micro_batch_size=2 x 4"),
         ({"tokens_per_row": 100}, 1, "model.data.tokens_per_row=100"),
-        ({"mask_probability": 0}, 1, "model.data.mask_probability=0 "),
-        ({"mask_probability": 1.5}, 1, "model.data.mask_probability=1.5 "),
+        ({"length_mix": "even"}, 1, "model.data.length_mix=even is not known: choose dnabert or full"),
         ({"seed": -1}, 1, "model.seed=-1"),
     ],
 )
 def test_bad_settings_are_refused_before_any_file_is_opened(module, changes, size, message) -> None:
-    data = module(train="nowhere", **changes)
+    data = module(train=("nowhere",), **changes)
     for refuse in (lambda: data.check(size), lambda: data.set_data_parallel(0, size)):
         with pytest.raises(ConfigError) as error:
             refuse()
@@ -179,17 +189,23 @@ def test_wrong_shards_are_refused_at_setup(module, shards) -> None:
 def test_a_worker_does_not_outlive_a_killed_parent(shards) -> None:
     program = f"""
 import time
+import psutil
 from dnabert_nemo.data.module import PretrainingDataModule
 
+from dnabert_nemo.data.masking import Masking
+from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.paths import DataPaths
+from dnabert_nemo.kmer.masking import MaskRule
+
 data = PretrainingDataModule(
-    train={str(shards / "train")!r}, validation={str(shards / "validation")!r}, k=3, seed=1,
-    global_batch_size=1, micro_batch_size=1, tokens_per_row=16384, num_workers=1,
+    DataPaths(({str(shards / "train")!r},), {str(shards / "validation")!r}),
+    StepShape(1, 1, 16384), Masking(MaskRule(3)), seed=1, num_workers=1,
 )
 data.setup()
 data.set_data_parallel(0, 1)
 steps = iter(data.train_dataloader())
 next(steps)
-print(steps._workers[0].pid, flush=True)
+print(psutil.Process().children()[0].pid, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

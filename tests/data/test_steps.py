@@ -11,9 +11,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from dnabert_nemo.data.batch import MicroBatch, StepBatch
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.sampling import SamplingPlan, Split
 from dnabert_nemo.data.steps import PackedSteps
+from dnabert_nemo.kmer.masking import MaskRule
 
 NUM_BASES = [4000, 90, 700, 2500]
 SHAPE = StepShape(global_batch_size=8, micro_batch_size=2, tokens_per_row=256, max_positions=64)
@@ -28,7 +30,7 @@ def steps(toy_shards):
         shape: StepShape = SHAPE, split: Split = Split.TRAIN, length_mix="dnabert", **changes
     ) -> PackedSteps:
         plan = SamplingPlan(shards.stretch_tokens, shape.max_tokens, 1, length_mix, split=split)
-        return PackedSteps(shards, plan, shape, k=3, mask_probability=0.1, **changes)
+        return PackedSteps(shards, plan, shape, masking=Masking(MaskRule(3, probability=0.1)), **changes)
 
     return make
 
@@ -138,7 +140,7 @@ def test_a_finite_stream_ends_with_its_last_sample_on_all_ranks_alike(steps, num
 def test_full_samples_of_64_positions_fill_rows_of_256_exactly(toy_shards) -> None:
     shards = toy_shards(3, [10_000])
     plan = SamplingPlan(shards.stretch_tokens, 62, 1, "full")
-    step = next(iter(PackedSteps(shards, plan, SHAPE, k=3, mask_probability=0.1)))
+    step = next(iter(PackedSteps(shards, plan, SHAPE, masking=Masking(MaskRule(3, probability=0.1)))))
     assert step.num_samples == 32
     assert step.num_tokens == 8 * 256
     assert step.micro_batches[0].segment_lengths == (64,) * 8

@@ -14,13 +14,16 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from dnabert_nemo.data.batch import StepBatch
+from dnabert_nemo.data.loader import StepLoader
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.paths import DataPaths
 from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.kmer.vocabulary import CLS, SEP
 from dnabert_nemo.shards.corpus import Corpus
 from dnabert_nemo.shards.prepare import prepare_shards
@@ -53,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def steps_of(where: Path | str, **changes) -> StreamedSteps:
-    arguments = {"k": 3, "seed": 1, "mask_probability": 0.05, "shuffle_buffer": 50}
+    arguments = {"masking": Masking(MaskRule(3)), "seed": 1, "shuffle_buffer": 50}
     return StreamedSteps(RemoteSet.open(str(where), 3), changes.pop("shape", SHAPE), **(arguments | changes))
 
 
@@ -77,9 +80,7 @@ def expected(steps: StreamedSteps, positions: range) -> Counter[tuple[int, ...]]
 
 
 def loader_of(steps: StreamedSteps, num_workers: int = 0) -> StreamedLoader:
-    workers = {"multiprocessing_context": "fork", "prefetch_factor": 2} if num_workers else {}
-    loader = DataLoader(steps, batch_size=None, num_workers=num_workers, **workers)
-    return StreamedLoader(loader, steps)
+    return StreamedLoader(StepLoader(steps, num_workers, prefetch_factor=2), steps)
 
 
 def run(where: Path | str, num_ranks: int, num_workers: int, consumed: int, count: int, **changes):
@@ -287,19 +288,13 @@ def test_a_command_that_fails_ends_the_run(folder: Path) -> None:
 
 
 def module_of(folder: Path, **changes) -> PretrainingDataModule:
-    arguments = {
-        "train": f"file://{folder}",
-        "validation": folder,
-        "k": 3,
-        "global_batch_size": 4,
-        "micro_batch_size": 1,
-        "tokens_per_row": 2048,
-        "seed": 1,
-        "shuffle_buffer": 50,
-        "mask_probability": 0.05,
-        "num_workers": 0,
-    }
-    module = PretrainingDataModule(**(arguments | changes))
+    paths = {"train": f"file://{folder}", "validation": str(folder), "test": None, "streaming": False}
+    paths |= {key: changes.pop(key) for key in paths if key in changes}
+    paths["train"] = (str(paths["train"]),)
+    arguments = {"seed": 1, "shuffle_buffer": 50, "num_workers": 0} | changes
+    module = PretrainingDataModule(
+        DataPaths(**paths), StepShape(4, 1, 2048), Masking(MaskRule(3)), **arguments
+    )
     module.setup()
     module.set_data_parallel(0, 1)
     return module

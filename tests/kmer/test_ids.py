@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnabert_nemo.genome.alphabet import BASES, encode, reverse_complement
 from dnabert_nemo.kmer.ids import base_table, bases_of, kmer_ids, reverse_complement_table
-from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, Vocabulary
+from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, UNK, Vocabulary
 
 ks = st.integers(1, 7)
 sequences = st.text(alphabet="ACGTacgt", max_size=60)
@@ -73,5 +73,18 @@ def test_a_broken_sequence_is_refused() -> None:
 
 @pytest.mark.parametrize("ids", [[4], [5, 68], [5, 5, 2]])
 def test_bases_of_refuses_ids_that_do_not_follow_one_another(ids: list[int]) -> None:
-    with pytest.raises(ValueError, match="follow"):
+    with pytest.raises(ValueError, match="follow|not all 3-mers or UNK"):
         bases_of(np.array(ids), 3)
+
+
+@given(st.integers(1, 7), st.text(alphabet="ACGTN", max_size=60))
+def test_unknown_letters_come_back_as_far_as_a_kmer_shows(k: int, sequence: str) -> None:
+    codes = encode(sequence)
+    ids = kmer_ids(codes, k, keep_unknown=True)
+    for place, token in enumerate(ids.tolist()):
+        window = codes[place : place + k]
+        assert token == (UNK if (window == 4).any() else kmer_ids(window, k)[0])
+    if len(ids):
+        found = bases_of(ids, k)
+        is_shown = found != 4
+        assert np.array_equal(found[is_shown], codes[is_shown])

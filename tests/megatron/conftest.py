@@ -12,9 +12,11 @@ import torch
 
 from dnabert_nemo.data.batch import MicroBatch
 from dnabert_nemo.data.masked_kmers import masked_micro_batch
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape
 from dnabert_nemo.data.sampling import SAMPLE
 from dnabert_nemo.kmer.ids import kmer_ids
+from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.bert import BertForMaskedLM
 from dnabert_nemo.megatron.shape import BertShape, transformer_config
@@ -89,6 +91,7 @@ def micro_batch() -> Callable[..., MicroBatch]:
         samples["length"] = np.array(lengths) - NUM_ENDS
         samples["mask_key"] = np.arange(len(lengths)) + 1000 * seed
         shape = StepShape(1, 1, sum(lengths), MAX_POSITIONS)
-        return masked_micro_batch([samples], _RandomSequence(), K, mask_probability, shape)
+        masking = Masking(MaskRule(K, probability=mask_probability))
+        return masked_micro_batch([samples], _RandomSequence(), masking, shape)
 
     return make

@@ -126,17 +126,17 @@ def stage(layout: Layout, dropout: float = 0.0) -> Any:
 
 def steps(folder: Path, count: int) -> list[Any]:
     """Build this data rank's part of the first steps, as a run's data module does."""
+    from dnabert_nemo.data.masking import Masking
     from dnabert_nemo.data.module import PretrainingDataModule
+    from dnabert_nemo.data.packing import StepShape
+    from dnabert_nemo.data.paths import DataPaths
+    from dnabert_nemo.kmer.masking import MaskRule
     from dnabert_nemo.megatron import topology
 
     data = PretrainingDataModule(
-        train=folder / "shards" / "train",
-        validation=folder / "shards" / "validation",
-        k=3,
-        global_batch_size=ROWS,
-        micro_batch_size=1,
-        tokens_per_row=TOKENS_PER_ROW,
-        max_positions=MAX_POSITIONS,
+        DataPaths((str(folder / "shards" / "train"),), str(folder / "shards" / "validation")),
+        StepShape(ROWS, 1, TOKENS_PER_ROW, MAX_POSITIONS),
+        Masking(MaskRule(3)),
         seed=SEED,
         num_workers=0,
     )
@@ -264,8 +264,10 @@ def streamed(folder: Path) -> dict[str, Any]:
     """Stream shards on two data ranks; return what each knows of every step, and what both are told of it."""
     import torch.distributed as dist
 
+    from dnabert_nemo.data.masking import Masking
     from dnabert_nemo.data.packing import StepShape
     from dnabert_nemo.data.streaming import StreamedSteps
+    from dnabert_nemo.kmer.masking import MaskRule
     from dnabert_nemo.megatron import topology
     from dnabert_nemo.megatron.engine import whole_counts
     from dnabert_nemo.megatron.sizes import ParallelSizes
@@ -275,9 +277,8 @@ def streamed(folder: Path) -> dict[str, Any]:
     steps = StreamedSteps(
         RemoteSet.open(str(folder / "small" / "train"), 3),
         StepShape(ROWS, 1, TOKENS_PER_ROW, MAX_POSITIONS),
-        k=3,
+        masking=Masking(MaskRule(3)),
         seed=SEED,
-        mask_probability=0.05,
         data_parallel_rank=topology.data_rank(),
         data_parallel_size=topology.data_size(),
     )

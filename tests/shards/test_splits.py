@@ -8,17 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.shards.manifest import ContigEntry
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
 
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-def contigs(names: list[str], bases: np.ndarray, component: str = "human") -> list[ContigEntry]:
-    return [
-        ContigEntry(name, component, ("a.fa",), size, size, 0, 0, 0, 0, 0)
-        for name, size in zip(names, bases.tolist(), strict=True)
-    ]
+def contigs(names: list[str], bases: np.ndarray, component: str = "human") -> list[Unit]:
+    return [Unit(name, component, size) for name, size in zip(names, bases.tolist(), strict=True)]
 
 
 NAMES = ["chr1", "chr2", "chr3", "chrX", "chrM"]

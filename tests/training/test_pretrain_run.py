@@ -17,7 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.module import PretrainingDataModule
+from dnabert_nemo.data.packing import StepShape
+from dnabert_nemo.data.paths import DataPaths
+from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.megatron import engine, topology
 from dnabert_nemo.megatron.losses import MASKED_LM_SUMS, MaskedLMLoss
 from dnabert_nemo.megatron.sizes import ParallelSizes
@@ -187,12 +191,9 @@ def test_a_killed_run_ends_as_one_that_was_not(runs: dict[str, Run]) -> None:
 def test_a_run_from_a_nemo_starts_at_its_loss(runs: dict[str, Run], toy_shards: Path) -> None:
     model = restore(runs["undisturbed"].nemo, DnabertModel)
     data = PretrainingDataModule(
-        train=toy_shards / "train",
-        validation=toy_shards / "validation",
-        k=3,
-        global_batch_size=2,
-        micro_batch_size=1,
-        tokens_per_row=TOKENS_PER_ROW,
+        DataPaths((str(toy_shards / "train"),), str(toy_shards / "validation")),
+        StepShape(2, 1, TOKENS_PER_ROW),
+        Masking(MaskRule(3)),
         seed=SEED,
         num_workers=0,
     )
