@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.data.batch import MicroBatch, positions_in
 from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape
 from dnabert_nemo.kmer.ids import reverse_complement_table
@@ -61,7 +61,7 @@ def masked_micro_batch(
     tokens[sample_at + lengths + 1] = SEP
     return MicroBatch(
         ids=torch.from_numpy(tokens),
-        positions=torch.from_numpy(_positions(segments)),
+        positions=positions_in(segments),
         segment_lengths=tuple(segments),
         masked_at=torch.from_numpy(place[at]),
         labels=torch.from_numpy(ids[at].astype(np.int64)),
@@ -123,9 +123,3 @@ def _tail_segments(tail: int, max_positions: int) -> list[int]:
     # As one segment an empty row would have more positions than there are, and attention over their square.
     full, rest = divmod(tail, max_positions)
     return [max_positions] * full + [rest] * (rest > 0)
-
-
-def _positions(lengths: list[int]) -> npt.NDArray[np.int64]:
-    """Return 0, 1, ... in each segment, [T]."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)

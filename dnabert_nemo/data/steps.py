@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+import numpy as np
+import numpy.typing as npt
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dnabert_nemo.data.batch import StepBatch
@@ -14,6 +16,8 @@ from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape, pack_step
 from dnabert_nemo.data.sampling import SamplingPlan
 from dnabert_nemo.errors import DnabertError
+
+_DRAWN_AT_ONCE = 4096  # samples: a draw costs the same for one as for hundreds of each component
 
 
 class PackedSteps(IterableDataset[StepBatch | DnabertError]):
@@ -57,29 +61,35 @@ class PackedSteps(IterableDataset[StepBatch | DnabertError]):
         worker = get_worker_info()
         worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
         first = self.consumed_samples
+        ahead = self._drawn(first, _DRAWN_AT_ONCE)
+        shape = self.shape
+        # about a fifth more than the samples of one step, whose mean length is 0.6 of a full one
+        most = shape.global_batch_size * (2 * shape.tokens_per_row // shape.max_positions)
         for step in count():
-            rows, consumed = pack_step(
-                self._lengths(first), self.shape.global_batch_size, self.shape.tokens_per_row
-            )
+            while True:
+                lengths = (ahead["length"][:most] + NUM_ENDS).tolist()
+                rows, consumed = pack_step(lengths, shape.global_batch_size, shape.tokens_per_row)
+                if consumed < len(lengths):
+                    break
+                more = self._drawn(first + len(ahead), _DRAWN_AT_ONCE)  # perhaps more would fit
+                if len(ahead) <= most and not len(more):
+                    break
+                ahead = np.concatenate([ahead, more])
+                most = max(most, 2 * len(lengths))
             if consumed == 0:
                 return
             if step % num_workers == worker_id:
-                yield self._step(first, rows, consumed)
+                yield self._step(first, rows, ahead[:consumed])
             first += consumed
+            ahead = ahead[consumed:]
 
-    def _lengths(self, first: int) -> Iterator[int]:
-        """Yield the tokens of sample `first` and of each after it, CLS and SEP included."""
-        shape = self.shape
-        # about a fifth more than the samples of one step, whose mean length is 0.6 of a full one
-        block = shape.global_batch_size * (2 * shape.tokens_per_row // shape.max_positions)
-        while self.num_samples is None or first < self.num_samples:
-            if self.num_samples is not None:
-                block = min(block, self.num_samples - first)
-            yield from (self.plan.samples(first, block)["length"] + NUM_ENDS).tolist()
-            first += block
+    def _drawn(self, first: int, num_samples: int) -> npt.NDArray[np.void]:
+        """Draw samples `first` and those after it, as far as there are any."""
+        if self.num_samples is not None:
+            num_samples = max(min(num_samples, self.num_samples - first), 0)
+        return self.plan.samples(first, num_samples)
 
-    def _step(self, first: int, rows: list[list[int]], consumed: int) -> StepBatch:
-        samples = self.plan.samples(first, consumed)
+    def _step(self, first: int, rows: list[list[int]], samples: npt.NDArray[np.void]) -> StepBatch:
         size = self.shape.micro_batch_size
         rows_per_rank = self.shape.global_batch_size // self.data_parallel_size
         own = range(self.data_parallel_rank * rows_per_rank, (self.data_parallel_rank + 1) * rows_per_rank)
@@ -93,7 +103,7 @@ class PackedSteps(IterableDataset[StepBatch | DnabertError]):
                 )
                 for at in range(0, rows_per_rank, size)
             ),
-            consumed_samples=first + consumed,
-            num_tokens=int(samples["length"].sum()) + NUM_ENDS * consumed,
-            num_samples=consumed,
+            consumed_samples=first + len(samples),
+            num_tokens=int(samples["length"].sum()) + NUM_ENDS * len(samples),
+            num_samples=len(samples),
         )
