@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from dnabert_nemo.data.sampling import MIN_TOKENS
 from dnabert_nemo.errors import ConfigError
 
@@ -75,13 +73,27 @@ def pack_step(lengths: Iterable[int], num_rows: int, tokens_per_row: int) -> tup
         For each row the offsets of its samples in `lengths`, and how many samples the step consumed.
     """
     rows: list[list[int]] = [[] for _ in range(num_rows)]
-    free = np.full(num_rows, tokens_per_row, dtype=np.int64)
+    # A tree over the rows: node n, above nodes 2 n and 2 n + 1, has the most free tokens of any row below.
+    # So the first that fits of hundreds of rows is found in a few turns.
+    first_leaf = 1 << (num_rows - 1).bit_length()
+    most_free = [0] * first_leaf + [tokens_per_row] * num_rows + [0] * (first_leaf - num_rows)
+    for node in range(first_leaf - 1, 0, -1):
+        most_free[node] = max(most_free[2 * node : 2 * node + 2])
     consumed = 0
     for length in lengths:
-        row = int((free >= length).argmax())
-        if free[row] < length:
+        if length > most_free[1]:
             break
-        rows[row].append(consumed)
-        free[row] -= length
+        node = 1
+        while node < first_leaf:
+            node *= 2
+            if length > most_free[node]:
+                node += 1
+        rows[node - first_leaf].append(consumed)
         consumed += 1
+        most_free[node] -= length
+        while node > 1:
+            most, node = max(most_free[node], most_free[node ^ 1]), node // 2
+            if most_free[node] == most:
+                break
+            most_free[node] = most
     return rows, consumed
