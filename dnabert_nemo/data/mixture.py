@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dnabert_nemo.errors import ConfigError
+
 SLOTS = 1 << 16  # of a cycle; a weight is kept to within one of them
 
 Ints = npt.NDArray[np.int64]
@@ -20,18 +22,26 @@ class Mixture:
     Args:
         weights: [c] of the components, above 0; they are scaled to sum to 1.
         seed: of the order of slots.
+
+    Raises:
+        ConfigError: there are more components than slots.
     """
 
     def __init__(self, weights: npt.NDArray[np.float64], seed: int) -> None:
+        if len(weights) > SLOTS:
+            raise ConfigError(
+                f"model.data.train has {len(weights)} components, and can give weights to {SLOTS}: put small "
+                "ones together when the shards are made"
+            )
         self.slots = _apportioned(np.asarray(weights, dtype=np.float64))  # [c], summing to SLOTS
-        component = np.repeat(np.arange(len(self.slots), dtype=np.int64), self.slots)
         key = np.array([seed, _ORDER], dtype=np.uint64)
         order = np.argsort(np.random.Philox(key=key).random_raw(SLOTS), kind="stable")
-        self._component = component[order]  # of each slot
+        self._component = np.repeat(np.arange(len(self.slots)), self.slots)[order]  # of each slot
+        by_component = np.argsort(self._component, kind="stable")
         self._rank = np.empty(SLOTS, dtype=np.int64)  # of each slot among those of its component
-        for number in range(len(self.slots)):
-            own = np.flatnonzero(self._component == number)
-            self._rank[own] = np.arange(len(own))
+        self._rank[by_component] = np.arange(SLOTS) - np.repeat(
+            np.cumsum(self.slots) - self.slots, self.slots
+        )
 
     def at(self, samples: Ints) -> tuple[Ints, Ints]:
         """Return the component of each sample [n], and how many samples that has had before, [n]."""
@@ -44,13 +54,15 @@ _ORDER = (1 << 63) + 1  # second word of the key; far from those of `sampling`
 
 
 def _apportioned(weights: npt.NDArray[np.float64]) -> Ints:
-    """Share out SLOTS by weight, at least one to each: Hamilton's method."""
-    exact = weights / weights.sum() * SLOTS
-    slots = np.maximum(np.floor(exact).astype(np.int64), 1)
-    left = SLOTS - int(slots.sum())
-    if left > 0:
-        slots[np.argsort(slots - exact, kind="stable")[:left]] += 1
-    while left < 0:  # tiny weights were rounded up: the largest give
-        slots[np.argmax(slots)] -= 1
-        left += 1
+    """Share out SLOTS by weight, one at least to each, the others by largest remainder."""
+    slots = np.ones(len(weights), dtype=np.int64)
+    others = np.arange(len(weights))  # that are due more than one
+    while True:
+        exact = weights[others] / weights[others].sum() * (SLOTS - len(weights) + len(others))
+        if exact.min() >= 1:
+            break
+        others = others[exact >= 1]
+    slots[others] = np.floor(exact)
+    due = SLOTS - int(slots.sum())
+    slots[others[np.argsort(np.floor(exact) - exact, kind="stable")[:due]]] += 1
     return slots

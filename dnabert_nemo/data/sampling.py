@@ -5,7 +5,6 @@ Before it: the k-mer tokens of every unbroken stretch. After it: the packer. No 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, get_args
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from dnabert_nemo.data.mixture import Mixture
 from dnabert_nemo.data.permutation import NUM_ROUNDS, permuted
-from dnabert_nemo.kmer.words import Words
+from dnabert_nemo.kmer.words import Words, words_at
 
 MIN_TOKENS = 5  # the shortest sample DNABERT cuts, in k-mers
 
@@ -46,7 +45,6 @@ class _Stream(IntEnum):
 
 
 _WORDS_PER_TICK = 4  # uint64 words Philox yields per tick of its counter
-_TICKS_PER_EPOCH = 2  # words for NUM_ROUNDS keys and the shift
 
 
 class SamplingPlan:
@@ -63,7 +61,7 @@ class SamplingPlan:
         reverse_complement: read half of the samples from the reverse strand; DNABERT reads the forward one.
         split: keeps the draws of a validation or test set apart from the training set's.
         component: [m] which component each stretch is of, 0 .. c - 1; all are of one unless told.
-        weights: [c] the share of the samples of each component that has a token.
+        weights: [c] the share of the samples of each component; those without a token get none.
     """
 
     def __init__(
@@ -84,26 +82,33 @@ class SamplingPlan:
         self.length_mix = length_mix
         self.reverse_complement = reverse_complement
         self.split = split
+        windows = -(-self.stretch_tokens // max_tokens)  # an empty stretch has none
+        # The windows of all components are numbered one after the other, each component's in one run.
         if component is None or weights is None:
-            members = [np.arange(len(self.stretch_tokens))]
-            weights = np.ones(1)
+            self._order = None
+            self._num_windows = windows.sum(keepdims=True)  # [c]
         else:
-            order = np.argsort(component, kind="stable")
-            members = np.split(order, np.searchsorted(component[order], np.arange(1, len(weights))))
-        grids = [_Grid.of(stretches, self.stretch_tokens, max_tokens) for stretches in members]
-        present = [number for number, grid in enumerate(grids) if grid.num_windows]
-        self._grids = [grids[number] for number in present]
-        self._mixture = Mixture(weights[present], seed) if len(present) > 1 else None
+            self._order = np.argsort(component, kind="stable")
+            self._num_windows = np.zeros(len(weights), dtype=np.int64)
+            np.add.at(self._num_windows, component, windows)
+            windows = windows[self._order]
+        self._first_window = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(windows)])  # [m + 1]
+        self._first_of_component = np.cumsum(self._num_windows) - self._num_windows
+        self._present = np.flatnonzero(self._num_windows)
+        self._mixture = None
+        if weights is not None and len(self._present) > 1:
+            self._mixture = Mixture(weights[self._present], seed)
+        self._epochs_key = self._words(_Stream.EPOCHS, 0, 1)[0, 0]
 
     @property
     def num_windows(self) -> int:
         """Windows of max_tokens in all grids: the samples of one epoch, where there is one component."""
-        return sum(grid.num_windows for grid in self._grids)
+        return int(self._first_window[-1])
 
     def samples(self, first: int, count: int) -> npt.NDArray[np.void]:
         """Return samples first, ..., first + count - 1 as a structured array [count] of dtype SAMPLE."""
         length_word, place_word, strand_word, mask_key = self._words(_Stream.SAMPLES, first, count).T
-        stretch, place = self._windows(np.arange(first, first + count, dtype=np.int64))
+        stretch, place = self._windows(first, count)
         tokens = self.stretch_tokens[stretch]
 
         length = np.full(count, self.max_tokens, dtype=np.int64)
@@ -122,62 +127,29 @@ class SamplingPlan:
         samples["mask_key"] = mask_key
         return samples
 
-    def _windows(self, samples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the stretch [n] and the window's first token, the epoch's shift included, [n]."""
-        if self._mixture is None:
-            return self._windows_of(0, samples)
-        component, turn = self._mixture.at(samples)
-        stretch, place = np.empty_like(samples), np.empty_like(samples)
-        for number in np.unique(component).tolist():
-            own = component == number
-            stretch[own], place[own] = self._windows_of(number, turn[own])
-        return stretch, place
-
-    def _windows_of(
-        self, component: int, turns: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """As `_windows`, for the given turns [n] of one component, which rise."""
-        grid = self._grids[component]
-        if not len(turns):
-            return turns, turns
-        epoch, turn = np.divmod(turns, grid.num_windows)
-        first_epoch = int(epoch[0])
-        num_epochs = int(epoch[-1]) - first_epoch + 1
-        words = self._words(
-            _Stream.EPOCHS, first_epoch * _TICKS_PER_EPOCH, num_epochs * _TICKS_PER_EPOCH, component
-        )
-        words = words.reshape(num_epochs, _TICKS_PER_EPOCH * _WORDS_PER_TICK)
+    def _windows(self, first: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the stretch [count] and the window's first token, the epoch's shift included, [count]."""
+        turn = np.arange(first, first + count, dtype=np.int64)  # of the sample in its component
+        part = np.zeros(count, dtype=np.int64)
+        if self._mixture is not None:
+            part, turn = self._mixture.at(turn)
+        component = self._present[part]
+        n = self._num_windows[component]
+        epoch, turn = np.divmod(turn, n)
+        key = words_at(words_at(self._epochs_key, component), epoch)
+        words = words_at(key[:, None], np.arange(NUM_ROUNDS + 1))
         shift = _below(self.max_tokens, words[:, NUM_ROUNDS])
 
-        window = permuted(turn, grid.num_windows, words[epoch - first_epoch, :NUM_ROUNDS])
-        member = np.searchsorted(grid.first_window, window, side="right") - 1
-        base = (window - grid.first_window[member]) * self.max_tokens
-        return grid.stretches[member], base + shift[epoch - first_epoch]
+        window = self._first_of_component[component] + permuted(turn, n, words[:, :NUM_ROUNDS])
+        place = np.searchsorted(self._first_window, window, side="right") - 1
+        start = (window - self._first_window[place]) * self.max_tokens + shift
+        return place if self._order is None else self._order[place], start
 
-    def _words(self, stream: _Stream, first_tick: int, num_ticks: int, component: int = 0) -> Words:
+    def _words(self, stream: _Stream, first_tick: int, num_ticks: int) -> Words:
         """Return the words [num_ticks, 4] that the counters first_tick, first_tick + 1, ... yield."""
-        # The second key word is never zero, so no mask key (a key of one word) can name one of these streams.
         key = np.array([self.seed, 256 * self.split + stream], dtype=np.uint64)
-        counter = np.array([first_tick, component, 0, 0], dtype=np.uint64)
-        words: Words = np.random.Philox(key=key, counter=counter).random_raw(num_ticks * _WORDS_PER_TICK)
+        words: Words = np.random.Philox(key=key, counter=first_tick).random_raw(num_ticks * _WORDS_PER_TICK)
         return words.reshape(num_ticks, _WORDS_PER_TICK)
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """The windows of one component: of each stretch as many as it takes to cover it."""
-
-    stretches: npt.NDArray[np.int64]  # [m] numbers in the set
-    first_window: npt.NDArray[np.int64]  # [m + 1]
-
-    @staticmethod
-    def of(stretches: npt.NDArray[np.int64], stretch_tokens: npt.NDArray[np.int64], max_tokens: int) -> _Grid:
-        windows = -(-stretch_tokens[stretches] // max_tokens)  # an empty stretch has none
-        return _Grid(stretches, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(windows)]))
-
-    @property
-    def num_windows(self) -> int:
-        return int(self.first_window[-1])
 
 
 def _below(bound: int | npt.NDArray[np.int64], words: Words) -> npt.NDArray[np.int64]:

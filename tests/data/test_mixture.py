@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dnabert_nemo.data.mixture import SLOTS, Mixture
 from dnabert_nemo.data.sampling import SamplingPlan
+from dnabert_nemo.errors import ConfigError
 
 weights = st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=9).map(np.array)
 
@@ -33,6 +34,15 @@ def test_shares_are_exact_to_a_slot_and_turns_count_up(weights: np.ndarray, seed
     cycle, slot = np.divmod(later, SLOTS)
     assert np.array_equal(found, component[slot])
     assert np.array_equal(turns, turn[slot] + cycle * mixture.slots[found])
+
+
+def test_small_weights_get_a_slot_and_the_others_keep_their_ratio() -> None:
+    slots = Mixture(np.array([1e-12, 3, 1, 0.0, 1e-12]), seed=1).slots
+    assert slots[[0, 3, 4]].tolist() == [1, 1, 1]
+    assert slots[1] / slots[2] == pytest.approx(3, abs=1e-3)
+    assert Mixture(np.ones(SLOTS), seed=1).slots.tolist() == [1] * SLOTS
+    with pytest.raises(ConfigError, match=r"model\.data\.train has 65537 components"):
+        Mixture(np.ones(SLOTS + 1), seed=1)
 
 
 def test_the_order_is_mixed_and_of_the_seed() -> None:
@@ -59,6 +69,22 @@ def test_a_component_is_seen_by_its_weight_and_evenly_within() -> None:
     for epoch in range(100):
         counts = Counter(own["stretch"][24 * epoch : 24 * (epoch + 1)].tolist())
         assert counts == {1: 1, 4: 23}
+
+
+def test_thousands_of_components_take_turns_and_each_window_comes_once_an_epoch() -> None:
+    rng = np.random.Generator(np.random.Philox(4))
+    tokens, component = rng.integers(1, 400, 6000), rng.permutation(np.repeat(np.arange(3000), 2))
+    mixed = SamplingPlan(tokens, 98, 5, "full", component=component, weights=np.ones(3000))
+    stretch = mixed.samples(0, 2 * SLOTS)["stretch"]
+    turns = np.bincount(component[stretch])
+    assert set(turns.tolist()) == {2 * 21, 2 * 22}  # 65,536 / 3,000 is 21.8
+    windows = -(-tokens // 98)
+    for number in range(0, 3000, 300):
+        own = np.flatnonzero(component == number)
+        seen = stretch[component[stretch] == number].reshape(-1)
+        epoch = int(windows[own].sum())
+        for first in range(0, len(seen) - epoch, epoch):
+            assert Counter(seen[first : first + epoch].tolist()) == dict(zip(own, windows[own], strict=True))
 
 
 def test_any_sample_is_told_alone() -> None:
