@@ -66,7 +66,10 @@ class StepLoader(Generic[T]):
         try:
             for step in self._loader:
                 if isinstance(step, DnabertError):
-                    raise step
+                    try:
+                        raise step
+                    finally:
+                        del step  # else error and frame hold each other, and the workers, for 5 seconds each
                 yield step
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

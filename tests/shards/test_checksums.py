@@ -189,8 +189,11 @@ def test_what_is_sound_is_what_the_reader_reads(soft_shards: Path) -> None:
         with open(folder / shard.name, "rb") as file:
             for stored in stored_records(folder / shard.name):
                 record = parse_record(stored.key, read_parts(file, stored), reader.manifest)
-                for offset, tokens in zip(record.offsets.tolist(), record.tokens.tolist(), strict=True):
-                    ids = reader.read(stretch, 0, tokens)
+                for place, (offset, tokens) in enumerate(zip(record.offsets, record.tokens, strict=True)):
+                    ids = reader.read(stretch, 0, int(tokens))
                     assert np.array_equal(ids, record.ids[offset : offset + tokens])
+                    for first, count in ((0, int(tokens) + 2), (5, 40), (3, 0)):
+                        is_soft = record.soft_mask(place, first, count)
+                        assert np.array_equal(is_soft, reader.read_soft_mask(stretch, first, count))
                     stretch += 1
     assert stretch == reader.num_stretches
