@@ -31,6 +31,10 @@ def _format_error(path: Path, problem: str, line: int | None) -> FormatError:
     return FormatError(path, problem, line=line)
 
 
+class FetchError(DnabertError):
+    """A file that cannot be fetched, or is not what it should be; the message names its address."""
+
+
 class ShardError(DnabertError):
     """A shard set that is unfinished, damaged, or made for another model."""
 
