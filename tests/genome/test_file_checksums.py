@@ -77,7 +77,7 @@ def test_other_text_is_no_list(text: str, line: int | None, says: str) -> None:
 
 
 @given(st.text(max_size=80) | st.text("01 a\n", max_size=40))
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_any_text_is_a_list_or_an_error(text: str) -> None:
     try:
         assert read_checksums(text, "http://x")

@@ -213,7 +213,7 @@ SEQUENCES = st.text("ACGTURYSWKMBDHVNacgtn", min_size=1, max_size=30)
 
 
 @given(st.lists(st.tuples(IDS.filter(str.strip), SEQUENCES, st.text("ab,\"\n\r '", max_size=9)), min_size=1))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, str, str]]) -> None:
     rows = list({name: (name, sequence, note) for name, sequence, note in rows}.values())
     table = io.StringIO(newline="")
@@ -234,7 +234,7 @@ def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, str, str]
     | st.text('ACGTid,"\n\r\0x\xff', max_size=60).map(lambda text: f"id,sequence\n{text}".encode("latin-1"))
     | st.text(max_size=60).map(str.encode)
 )
-@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_bytes_are_a_table_or_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     try:
