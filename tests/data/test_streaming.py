@@ -23,9 +23,10 @@ from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.paths import DataPaths
 from dnabert_nemo.data.streaming import StreamedLoader, StreamedSteps
 from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.kmer.ids import base_table
 from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.kmer.vocabulary import CLS, SEP
-from dnabert_nemo.shards.corpus import Corpus
+from dnabert_nemo.shards.corpus import Assembly, Corpus, Mixture
 from dnabert_nemo.shards.prepare import prepare_shards
 from dnabert_nemo.shards.publish import Output
 from dnabert_nemo.shards.reader import ShardSet
@@ -225,6 +226,26 @@ def test_soft_masked_bases_come_along(folder: Path) -> None:
         taken = list(itertools.islice(steps, 6))
         counts.append(sum(len(batch.labels) for step in taken for batch in step.micro_batches))
     assert 0.4 < counts[1] / counts[0] < 0.6
+
+
+def test_components_are_streamed_by_weight(tmp_path: Path) -> None:
+    """Two assemblies of one size, one of all A and C, to be read three times as often as one of G and T."""
+    for name, letters in (("ac", "AC"), ("gt", "GT")):
+        codes = np.random.Generator(np.random.Philox(3)).integers(2, size=60_000)
+        (tmp_path / f"{name}.fa").write_text(f">{name}\n{''.join(letters[code] for code in codes)}\n")
+    assemblies = tuple(Assembly(name, (str(tmp_path / f"{name}.fa"),)) for name in ("ac", "gt"))
+    prepare_shards(
+        Corpus(assemblies, Mixture(proportions={"ac": 3, "gt": 1})),
+        Output(str(tmp_path / "set")),
+        ShardSettings(k=3, seed=1, min_stretch=64, records_per_shard=2),
+        SplitSettings(validation=(), test=(), fractions={"train": 1, "validation": 0, "test": 0}),
+    )
+    steps = steps_of(tmp_path / "set" / "train")
+    num_shards = len(steps.order.num_samples)
+    drawn = [each.ids for p in range(20 * num_shards) for each in steps.samples_at(p)]
+    of_ac = sum(base_table(3)[ids].max() in (0, 2) and base_table(3)[ids].min() == 0 for ids in drawn)
+    assert abs(of_ac / len(drawn) - 0.75) < 0.01
+    assert abs(len(drawn) / (20 * steps.order.num_samples_of_epoch) - 1) < 0.02
 
 
 def test_more_workers_than_shards_are_refused(folder: Path) -> None:

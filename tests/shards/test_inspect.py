@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from dnabert_nemo.genome.fastq import ReadFilter, ReadSample
+from dnabert_nemo.shards.corpus import Corpus, Reads
+from dnabert_nemo.shards.head import head_lines
 from dnabert_nemo.shards.inspect import inspect_set
 from dnabert_nemo.shards.inspect_report import as_json, report_lines
 from dnabert_nemo.shards.manifest import Manifest
@@ -58,6 +62,26 @@ def test_json_has_every_count(shards: Path) -> None:
     assert sum(contig["num_stretches"] for contig in content["contigs"]) == content["num_stretches"]
     assert sum(content["stretch_lengths"].values()) == content["num_stretches"]
     assert content["duplicate_keys"] == {}
+
+
+def test_samples_of_reads_are_counted_whole(prepare: Callable[..., object], tmp_path: Path) -> None:
+    for sample, count in (("flight", 30), ("ground", 20)):
+        reads = "".join(f"@{sample}{n}\n{'ACGTTGCA' * 10}\n+\n{'I' * 80}\n" for n in range(count))
+        (tmp_path / f"{sample}.fq").write_text(reads)
+    samples = tuple(
+        ReadSample(name, (str(tmp_path / f"{name}.fq"),), labels={"group": name})
+        for name in ("flight", "ground")
+    )
+    corpus = Corpus((Reads("study", samples, ReadFilter(), None, equal_portions=False),))
+    prepare(tmp_path / "set", corpus=corpus, validation=(), test=())
+    found = inspect_set(tmp_path / "set" / "train")
+    assert found.contig_stretches == {("flight", "flight"): 30, ("ground", "ground"): 20}
+    text = "\n".join(report_lines(found))
+    assert "sample  0.6000  0.6000" in text
+    assert "group=ground" in text
+    headers = [line for line in head_lines(tmp_path / "set" / "train", 99) if line.startswith(">")]
+    assert {header.split(":")[0] for header in headers} >= {">flight29", ">ground0"}
+    assert len(headers) == 50
 
 
 def test_a_key_that_comes_twice(shards: Path, tmp_path: Path) -> None:
