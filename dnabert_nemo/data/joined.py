@@ -53,3 +53,8 @@ class JoinedSets:
         """Tell of bases first .. first + count of one stretch which are lower case, as `ShardSet`."""
         number = bisect_right(self._first_stretch, stretch) - 1
         return self.sets[number].read_soft_mask(stretch - self._first_stretch[number], first, count)
+
+    def where(self, stretch: int) -> str:
+        """Name a stretch in an error, as `ShardSet.where`."""
+        number = bisect_right(self._first_stretch, stretch) - 1
+        return self.sets[number].where(stretch - self._first_stretch[number])

@@ -15,10 +15,12 @@ import torch
 from dnabert_nemo.data.batch import MicroBatch, positions_in
 from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape
-from dnabert_nemo.kmer.ids import reverse_complement_table
+from dnabert_nemo.errors import ShardError
+from dnabert_nemo.kmer.ids import first_break, reverse_complement_table
 from dnabert_nemo.kmer.masking import hidden_bases, mask_kmers
 from dnabert_nemo.kmer.vocabulary import CLS, PAD, SEP
 from dnabert_nemo.kmer.words import words_at
+from dnabert_nemo.shards.contents import REMEDY
 
 _SOFT_COUNTER = 1 << 33  # of the words that decide on soft-masked tokens; those below are the mask's
 
@@ -28,6 +30,7 @@ class Shards(Protocol):
 
     def read(self, stretch: int, first: int, count: int) -> npt.NDArray[np.uint16]: ...
     def read_soft_mask(self, stretch: int, first: int, count: int) -> npt.NDArray[np.bool_]: ...
+    def where(self, stretch: int) -> str: ...
 
 
 def masked_micro_batch(
@@ -74,14 +77,28 @@ def masked_micro_batch(
 
 
 def _read(samples: npt.NDArray[np.void], shards: Shards, k: int) -> npt.NDArray[np.uint16]:
-    """Read the k-mers of all samples, those of the reverse strand turned round."""
+    """Read the k-mers of all samples, those of the reverse strand turned round.
+
+    Nearly every byte that changed on disk shows here: k-mers have to follow one another base by base.
+    """
+    ends = np.cumsum(samples["length"])
+    begins = ends - samples["length"]
     ids = np.empty(int(samples["length"].sum()), dtype=np.uint16)
+    plan = list(zip(begins.tolist(), ends.tolist(), samples.tolist(), strict=True))
+    for begin, end, (stretch, start, length, *_) in plan:
+        ids[begin:end] = shards.read(stretch, start, length)
+    at = first_break(ids, begins, k)
+    if at is not None:
+        sample = int(np.searchsorted(ends, at, side="right"))
+        stretch, start, *_ = samples[sample].tolist()
+        raise ShardError(
+            f"{shards.where(stretch)}: token {start + at - begins[sample]} of a stretch is no {k}-mer that "
+            f"follows the one before it, so the file was changed: {REMEDY}"
+        )
     reverse = reverse_complement_table(k)
-    at = 0
-    for stretch, start, length, is_reverse, _ in samples.tolist():
-        kmers = shards.read(stretch, start, length)
-        ids[at : at + length] = reverse[kmers[::-1]] if is_reverse else kmers
-        at += length
+    for begin, end, (_, _, _, is_reverse, _) in plan:
+        if is_reverse:
+            ids[begin:end] = reverse[ids[begin:end][::-1]]
     return ids
 
 
@@ -95,7 +112,7 @@ def _counts(
     for stretch, start, length, is_reverse, _ in samples.tolist():
         bases = shards.read_soft_mask(stretch, start, length + k - 1)
         own = bases[::-1] if is_reverse else bases
-        is_soft[first : first + length] = own[k // 2 :][:length]
+        is_soft[first : first + length] = own[(k - 1) // 2 :][:length]
         first += length
     sample = np.repeat(np.arange(len(samples)), lengths)[at]
     place = at - (np.cumsum(lengths) - lengths)[sample]

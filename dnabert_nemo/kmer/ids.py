@@ -62,6 +62,23 @@ def bases_of(ids: NDArray[np.integer], k: int) -> NDArray[np.uint8]:
     return codes
 
 
+def first_break(ids: NDArray[np.uint16], begins: NDArray[np.int64], k: int) -> int | None:
+    """Find the first of ids [n] that is no k-mer, or does not follow the one before it base by base.
+
+    UNK follows, and is followed by, anything; the ids at `begins` have none before them.
+    """
+    number = ids - np.uint16(NUM_SPECIALS)  # of the specials it is large
+    is_break = np.zeros(len(ids), dtype=np.bool_)
+    is_break[1:] = number[1:] >> 2 != number[:-1] & (4 ** (k - 1) - 1)
+    is_break[begins] = False
+    if number.max(initial=0) >= 4**k:
+        is_unknown = ids == UNK
+        is_break[1:] &= ~is_unknown[:-1]
+        is_break |= number >= 4**k
+        is_break &= ~is_unknown
+    return int(is_break.argmax()) if is_break.any() else None
+
+
 @cache
 def base_table(k: int) -> NDArray[np.uint8]:
     """Return the code of each base of each id, uint8 [4^k + 5, k], read-only; 4 for the specials.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.shards.manifest import MANIFEST, Manifest, ShardFile
 from dnabert_nemo.shards.records import INDEX, file_sha256
 from dnabert_nemo.shards.remote import is_remote
+from dnabert_nemo.shards.tar_records import stored_records
 
 UNFINISHED = ".unfinished"  # the ending of a folder that is still being written
 _ID = np.dtype("<u2")
@@ -133,10 +135,22 @@ class ShardSet:
         try:
             content = os.pread(self._descriptor(shard), num_bytes, start)
         except OSError as error:
-            raise ShardError(f"{self._file(shard)}, stretch {stretch}: {error.strerror}: {_REMEDY}") from None
+            raise ShardError(f"{self.where(stretch)}: {error.strerror}: {_REMEDY}") from None
         if len(content) != num_bytes:
-            raise ShardError(f"{self._file(shard)}, stretch {stretch}: ends too early: {_REMEDY}")
+            raise ShardError(f"{self.where(stretch)}: ends too early: {_REMEDY}")
         return content
+
+    def where(self, stretch: int) -> str:
+        """Name a stretch in an error, by its shard and record, as far as the shard can be read."""
+        path = self._file(bisect_right(self._first_stretch, stretch) - 1)
+        at = int(self._ids_at[stretch])
+        place = f"stretch {stretch}"
+        with suppress(OSError, ShardError):
+            for record in stored_records(path):
+                if any(first <= at < first + size for first, size in record.parts.values()):
+                    return f"{path}, record {record.key}"
+                place = f"stretch {stretch}, after record {record.key}"
+        return f"{path}, {place}"
 
     def close(self) -> None:
         """Close the shards this process opened; a later read opens them again."""

@@ -22,6 +22,9 @@ class ToyShards:
     def read(self, stretch: int, first: int, count: int) -> np.ndarray:
         return self.ids[stretch][first : first + count]
 
+    def where(self, stretch: int) -> str:
+        return f"toy, stretch {stretch}"
+
 
 @pytest.fixture
 def toy_shards():

@@ -10,7 +10,7 @@ from dnabert_nemo.data.masked_kmers import masked_micro_batch
 from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.sampling import SAMPLE, SamplingPlan
-from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.errors import ConfigError, ShardError
 from dnabert_nemo.kmer.ids import base_table, reverse_complement_table
 from dnabert_nemo.kmer.masking import MASK_NAMES, MaskRule, hidden_bases
 from dnabert_nemo.kmer.vocabulary import CLS, MASK, NUM_SPECIALS, PAD, SEP
@@ -111,6 +111,25 @@ def test_a_sample_is_masked_alike_wherever_it_lies(toy_shards) -> None:
     assert torch.equal(second.ids[start : start + alone.num_tokens], alone.ids[: alone.num_tokens])
     assert torch.equal(second.labels[-len(alone.labels) :], alone.labels)
     assert torch.equal(second.masked_at[-len(alone.labels) :], alone.masked_at + start)
+
+
+# Where its last base changes, a token still follows the one before it, and the next no longer follows.
+@pytest.mark.parametrize(
+    ("token", "damage", "told"), [(30, 1 << 14, 30), (31, 3, 32), (400, 64, 400), (401, 1 << 9, 401)]
+)
+def test_a_changed_token_is_told_with_its_stretch_on_either_strand(toy_shards, token, damage, told) -> None:
+    shards = toy_shards(3, [90, 900])
+    samples = np.zeros(2, dtype=SAMPLE)
+    samples["stretch"] = [0, 1]
+    samples["start"] = [20, 380]
+    samples["length"] = [40, 90]
+    stretch = int(token > 90)
+    ids = shards.ids[stretch]
+    ids[token] = (int(ids[token]) - NUM_SPECIALS ^ damage) + NUM_SPECIALS
+    for reverse in (False, True):
+        samples["reverse"] = reverse
+        with pytest.raises(ShardError, match=rf"^toy, stretch {stretch}: token {told} of .* no 3-mer that"):
+            masked_micro_batch([samples], shards, masking(3, 0.1), SHAPE)
 
 
 def test_an_empty_row_is_padding_in_segments_no_longer_than_a_sample(toy_shards) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnabert_nemo.genome.alphabet import BASES, encode, reverse_complement
-from dnabert_nemo.kmer.ids import base_table, bases_of, kmer_ids, reverse_complement_table
+from dnabert_nemo.kmer.ids import base_table, bases_of, first_break, kmer_ids, reverse_complement_table
 from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, UNK, Vocabulary
 
 ks = st.integers(1, 7)
@@ -73,7 +73,7 @@ def test_a_broken_sequence_is_refused() -> None:
 
 @pytest.mark.parametrize("ids", [[4], [5, 68], [5, 5, 2]])
 def test_bases_of_refuses_ids_that_do_not_follow_one_another(ids: list[int]) -> None:
-    with pytest.raises(ValueError, match="follow|not all 3-mers or UNK"):
+    with pytest.raises(ValueError, match=r"follow|not all 3-mers or UNK"):
         bases_of(np.array(ids), 3)
 
 
@@ -88,3 +88,35 @@ def test_unknown_letters_come_back_as_far_as_a_kmer_shows(k: int, sequence: str)
         found = bases_of(ids, k)
         is_shown = found != 4
         assert np.array_equal(found[is_shown], codes[is_shown])
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from("ACGTN"), min_size=7, max_size=30).map("".join), min_size=1, max_size=4
+    ),
+    st.integers(1, 7),
+    st.integers(0, 2**16 - 1),
+    st.data(),
+)
+def test_a_changed_id_is_found_where_it_breaks_the_sequence(
+    sequences: list[str], k: int, changed: int, data: st.DataObject
+) -> None:
+    parts = [kmer_ids(encode(sequence), k, keep_unknown=True) for sequence in sequences]
+    ids = np.concatenate(parts)
+    begins = np.cumsum([0, *map(len, parts[:-1])])
+    assert first_break(ids, begins, k) is None
+    at = data.draw(st.integers(0, len(ids) - 1))
+    ids[at] = changed
+    part = int(np.searchsorted(begins, at, side="right")) - 1
+    own = ids[begins[part] :][: len(parts[part])]
+    broken = (place for place in range(len(own)) if not _follows(own[max(place - 1, 0) : place + 1], k))
+    first = next(broken, None)
+    assert first_break(ids, begins, k) == (None if first is None else int(begins[part]) + first)
+
+
+def _follows(pair: np.ndarray, k: int) -> bool:
+    """Whether the last of one or two ids can stand there, the one before it being sound."""
+    tokens = Vocabulary(k).tokens
+    if pair[-1] >= len(tokens) or (pair[-1] < NUM_SPECIALS and pair[-1] != UNK):
+        return False
+    return len(pair) == 1 or UNK in pair or tokens[pair[-1]][:-1] == tokens[pair[0]][1:]
