@@ -204,12 +204,14 @@ def train(layout: Layout, folder: Path, num_steps: int) -> dict[str, Any]:
             if layout.name in WRITERS:
                 checkpoint.save(folder / WRITERS[layout.name], module, trainer.optimizer, {"steps": 1})
     evaluated = trainer.sums(batches[-1], training=False).tolist()
+    first_again = trainer.sums(batches[0], training=False).tolist()
     on_every_rank: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(on_every_rank, (trainer.losses, trainer.grad_norms, evaluated))
     return {
         "losses": trainer.losses,
         "grad_norms": trainer.grad_norms,
         "evaluated": evaluated,
+        "first_again": first_again[0] / first_again[1],
         "first_weights": first_weights,
         "ranks_agree": all(each == on_every_rank[0] for each in on_every_rank),
     }
