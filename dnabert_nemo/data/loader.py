@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dnabert_nemo.errors import DnabertError, ShardError
+from dnabert_nemo.errors import DnabertError
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class StepLoader(Generic[T]):
 
     Raises:
         DnabertError: while steps are taken, what went wrong in a worker, which the dataset yields as an item.
-        ShardError: a worker was killed.
+        DnabertError: a worker was killed; that can come at any time, from the first step on.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class StepLoader(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         try:
-            for step in self._loader:
+            steps = iter(self._loader)
+            _tell_of_killed_workers(self.num_workers)
+            for step in steps:
                 if isinstance(step, DnabertError):
                     try:
                         raise step
@@ -72,12 +76,40 @@ class StepLoader(Generic[T]):
                         del step  # else error and frame hold each other, and the workers, for 5 seconds each
                 yield step
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if _IS_KILLED not in str(error):
                 raise
-            raise ShardError(
-                "a worker process of the data loader was killed, for want of memory perhaps: start the run "
-                f"again, it resumes; fewer workers than model.data.num_workers={self.num_workers} take less"
-            ) from None
+            raise _killed(error, self.num_workers) from None
+
+
+_IS_KILLED = "DataLoader worker"  # how torch's message begins
+
+
+def _tell_of_killed_workers(num_workers: int) -> None:
+    """See to it that a worker's end is told as our error, wherever this process is when it comes.
+
+    That is mostly in the middle of a training step, where torch's signal handler raises an error of its own.
+    """
+    torchs = signal.getsignal(signal.SIGCHLD)
+    is_ours = isinstance(torchs, partial) and torchs.func is _on_end_of_a_child
+    if callable(torchs) and not is_ours and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, partial(_on_end_of_a_child, torchs, num_workers))
+
+
+def _on_end_of_a_child(torchs: Callable[..., Any], num_workers: int, signum: int, frame: Any) -> None:
+    try:
+        torchs(signum, frame)
+    except RuntimeError as error:
+        raise _killed(error, num_workers) from None
+
+
+def _killed(error: RuntimeError, num_workers: int) -> DnabertError:
+    if isinstance(error.__cause__, DnabertError):  # the signal came while torch waited for a step
+        return error.__cause__
+    what = str(error).splitlines()[0].rstrip(". ")
+    return DnabertError(
+        f"{what}: mostly that is for want of memory: start the run again, it resumes; fewer workers than "
+        f"model.data.num_workers={num_workers} take less"
+    )
 
 
 def _end_with_parent(worker_id: int) -> None:

@@ -21,7 +21,7 @@ from dnabert_nemo.data.packing import StepShape
 from dnabert_nemo.data.paths import DataPaths
 from dnabert_nemo.data.sampling import SamplingPlan
 from dnabert_nemo.data.steps import PackedSteps
-from dnabert_nemo.errors import ConfigError, ShardError
+from dnabert_nemo.errors import ConfigError, DnabertError, ShardError
 from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.shards.corpus import Assembly, Corpus
 from dnabert_nemo.shards.prepare import prepare_shards
@@ -108,15 +108,23 @@ def test_a_vanished_shard_is_told_in_one_line_by_workers_too(folder: Path, tmp_p
             shard.rename(shard.with_suffix(".tar"))
 
 
-def test_a_killed_worker_is_told(folder: Path) -> None:
+@pytest.mark.parametrize("waits_for_steps", [True, False])
+def test_a_killed_worker_is_told_in_one_line_wherever_this_process_is(
+    folder: Path, waits_for_steps: bool
+) -> None:
     seen = Seen(folder, 0, 1, num_workers=2).steps(100_000)
     next(seen)
-    workers = psutil.Process().children()
-    os.kill(workers[-1].pid, signal.SIGKILL)
-    with pytest.raises(ShardError, match=r"worker .* was killed.* model.data.num_workers=2 take less"):
+    worker = psutil.Process().children()[-1].pid
+    with pytest.raises(DnabertError) as caught:
+        os.kill(worker, signal.SIGKILL)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            next(seen)
+            if waits_for_steps:
+                next(seen)
+    message = str(caught.value)
+    assert f"worker (pid {worker}) is killed by signal: Killed: mostly that is for want of memory" in message
+    assert "model.data.num_workers=2 take less" in message
+    assert "\n" not in message
 
 
 def test_checksums_before_the_first_step(folder: Path, tmp_path: Path) -> None:
