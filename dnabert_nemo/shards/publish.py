@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import tempfile
@@ -72,6 +73,13 @@ class Output:
                 f"output_dir={self.path} holds other things than shards: pass another output_dir"
             )
 
+    @property
+    def _scratch_name(self) -> str:
+        # of the whole path, since other runs may share the scratch_dir and end their paths alike
+        path = self.path if self.is_remote else str(Path(self.path).absolute())
+        name = path.rstrip("/").rsplit("/", 1)[-1]
+        return f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:12]}{UNFINISHED}"
+
     @contextmanager
     def published(self) -> Iterator[tuple[Path, Path]]:
         """Give a folder to write in and one for scratch; the first takes its place at the end.
@@ -83,14 +91,9 @@ class Output:
             ShardError: they cannot be written.
         """
         final = Path(self.path).absolute()
-        name = self.path.rstrip("/").rsplit("/", 1)[-1] + UNFINISHED
-        if self.is_remote:
-            folder = (self.scratch_dir or Path(tempfile.gettempdir())).absolute() / name
-        else:
-            folder = final.with_name(name)
-        scratch = folder / SCRATCH
-        if self.scratch_dir is not None and not self.is_remote:
-            scratch = self.scratch_dir.absolute() / name
+        elsewhere = (self.scratch_dir or Path(tempfile.gettempdir())).absolute() / self._scratch_name
+        folder = elsewhere if self.is_remote else final.with_name(final.name + UNFINISHED)
+        scratch = folder / SCRATCH if self.is_remote or self.scratch_dir is None else elsewhere
         for left in (folder, scratch):
             if left.exists():
                 log.info("removing what an unfinished run left in %s", left.name)

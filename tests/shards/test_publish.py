@@ -12,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from dnabert_nemo.errors import ConfigError, ShardError
 from dnabert_nemo.shards.corpus import Corpus
 from dnabert_nemo.shards.manifest import Manifest
+from dnabert_nemo.shards.publish import Output
 
 Prepare = Callable[..., dict[str, Manifest]]
 
@@ -101,11 +102,20 @@ def test_scratch_elsewhere_is_gone_afterwards(prepare: Prepare, shards: Path, tm
     prepare(tmp_path / "slow" / "shards", scratch_dir=tmp_path / "fast")
     assert local(tmp_path / "slow" / "shards") == local(shards)
     assert list((tmp_path / "fast").iterdir()) == []
-    (tmp_path / "fast" / "again.unfinished").mkdir()
-    (tmp_path / "fast" / "again.unfinished" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match="was not left by prepare_shards"):
-        prepare(tmp_path / "again", scratch_dir=tmp_path / "fast")
-    assert (tmp_path / "fast" / "again.unfinished" / "thesis.tex").exists()
+
+
+def test_runs_that_share_a_scratch_dir_keep_apart(shards: Path, tmp_path: Path) -> None:
+    outputs = [Output(str(tmp_path / name / "shards"), scratch_dir=tmp_path) for name in ("a", "b")]
+    with outputs[0].published() as (_, first), outputs[1].published() as (_, second):
+        assert first != second
+        assert first.parent == second.parent == tmp_path
+        (first / "sequences-000000.letters").touch()
+    left = first
+    left.mkdir()
+    (left / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="was not left by prepare_shards"), outputs[0].published():
+        pytest.fail("it was overwritten")
+    assert (left / "thesis.tex").exists()
 
 
 def test_a_store_that_is_not_known(prepare: Prepare) -> None:
