@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dnabert_nemo"
-ORDER = ("genome", "kmer", "shards", "data", "megatron", "model", "training", "downstream")
+ORDER = ("genome", "kmer", "shards", "data", "megatron", "model", "training", "downstream", "bench")
 WITHOUT_TORCH = {"genome", "kmer", "shards"}
 WITH_NEMO_OR_LIGHTNING = {"data", "model", "training", "downstream"}
 

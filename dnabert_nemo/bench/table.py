@@ -6,14 +6,14 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, a peer's beside it, and what it should reach."""
+    """One figure, a peer's beside it, and what it should reach: a value, or so many times the peer's."""
 
     name: str
     value: float
@@ -21,6 +21,7 @@ class Row:
     peer: str = ""
     peer_value: float | None = None
     target: float | None = None  # at least this, or at most where `lower_is_better`
+    target_ratio: float | None = None  # likewise
     lower_is_better: bool = False
     note: str = ""
 
@@ -31,25 +32,40 @@ class Row:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is reached."""
-        if self.target is None:
+        """Whether all targets are reached; None where there is none to judge by."""
+        reached = [
+            self._reaches(*pair) for pair in ((self.value, self.target), (self.ratio, self.target_ratio))
+        ]
+        judged = [each for each in reached if each is not None]
+        return all(judged) if judged else None
+
+    def _reaches(self, figure: float | None, target: float | None) -> bool | None:
+        if figure is None or target is None:
             return None
-        return self.value <= self.target if self.lower_is_better else self.value >= self.target
+        return figure <= target if self.lower_is_better else figure >= target
+
+    def targets(self) -> str:
+        """Write the targets and whether each is reached."""
+        sign = "<=" if self.lower_is_better else ">="
+        written = []
+        for figure, target, unit in ((self.value, self.target, ""), (self.ratio, self.target_ratio, " x")):
+            if target is not None:
+                reached = {True: ", met", False: ", missed", None: ""}[self._reaches(figure, target)]
+                written.append(f"{sign} {short(target)}{unit}{reached}")
+        return "; ".join(written)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Write the rows as a table."""
     lines = ["| what | measured | target | peer | peer's | ratio | note |", "|---|---|---|---|---|---|---|"]
     for row in rows:
-        sign = "<=" if row.lower_is_better else ">="
-        reached = "" if row.is_met is None else (", met" if row.is_met else ", missed")
         cells = (
             row.name,
-            f"{_short(row.value)} {row.unit}",
-            "" if row.target is None else f"{sign} {_short(row.target)}{reached}",
+            _with_unit(row.value, row.unit),
+            row.targets(),
             row.peer,
-            "" if row.peer_value is None else f"{_short(row.peer_value)} {row.unit}",
-            "" if row.ratio is None else f"{_short(row.ratio)} x",
+            "" if row.peer_value is None else _with_unit(row.peer_value, row.unit),
+            "" if row.ratio is None else f"{short(row.ratio)} x",
             row.note,
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -62,7 +78,7 @@ def environment(packages: Sequence[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
     }
 
 
@@ -72,10 +88,22 @@ def as_json(rows: Sequence[Row], about: dict[str, Any]) -> str:
     return json.dumps({**about, "rows": described}, indent=1) + "\n"
 
 
-def _short(value: float) -> str:
+def _with_unit(value: float, unit: str) -> str:
+    return f"{short(value)} {unit}".rstrip()
+
+
+def short(value: float) -> str:
+    """Write a figure with three digits that say something."""
     if value and abs(value) < 0.01:
         return f"{value:.2e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:
