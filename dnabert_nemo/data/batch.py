@@ -49,9 +49,9 @@ class MicroBatch:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker hands its tensors over by value, as bytes in the pipe, and as few of them as will do: ids take
-        # 15 bits at most, and positions follow from the lengths. torch's way, shared memory, holds a file
-        # descriptor per tensor, and lives in /dev/shm, often 64 MB in a container.
+        # A worker hands its tensors over by value, as bytes in the pipe, and as few of them as will do: ids
+        # take 15 bits at most, and positions follow from the lengths. torch's way, shared memory, holds a
+        # file descriptor per tensor, and lives in /dev/shm, often 64 MB in a container.
         narrow = tuple(getattr(self, name).numpy().astype(kind) for name, kind in _ON_THE_WIRE.items())
         return _from_wire, (narrow, self.segment_lengths, self.num_tokens, self.num_samples)
 
@@ -99,6 +99,7 @@ class StepBatch:
     num_tokens: int  # without padding, with CLS and SEP
     num_samples: int
     is_whole: bool = True
+    sample_numbers: tuple[tuple[int, ...], ...] = ()  # which samples each of this rank's rows holds, if whole
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> StepBatch:
         """Copy every tensor to a device."""

@@ -92,11 +92,11 @@ class PackedSteps(IterableDataset[StepBatch | DnabertError]):
     def _step(self, first: int, rows: list[list[int]], samples: npt.NDArray[np.void]) -> StepBatch:
         size = self.shape.micro_batch_size
         rows_per_rank = self.shape.global_batch_size // self.data_parallel_size
-        own = range(self.data_parallel_rank * rows_per_rank, (self.data_parallel_rank + 1) * rows_per_rank)
+        own = rows[self.data_parallel_rank * rows_per_rank :][:rows_per_rank]
         return StepBatch(
             micro_batches=tuple(
                 masked_micro_batch(
-                    [samples[rows[row]] for row in own[at : at + size]],
+                    [samples[row] for row in own[at : at + size]],
                     self.shards,
                     self.masking,
                     self.shape,
@@ -106,4 +106,5 @@ class PackedSteps(IterableDataset[StepBatch | DnabertError]):
             consumed_samples=first + len(samples),
             num_tokens=int(samples["length"].sum()) + NUM_ENDS * len(samples),
             num_samples=len(samples),
+            sample_numbers=tuple(tuple(first + each for each in row) for row in own),
         )

@@ -43,8 +43,8 @@ class MaskRule:
     "random": a centre masks k tokens as above, and from 0 to k more on either side, drawn uniformly.
 
     A masked token is shown as [MASK] at 80 %, as a random k-mer at 10 %, and as it is at 10 %; with "bases"
-    that is drawn once for a run, for one token left as it is would show the bases of its neighbours, and random
-    bases are put in place of the hidden ones. With `all_mask` it is always [MASK].
+    that is drawn once for a run, for one token left as it is would show the bases of its neighbours, and
+    random bases are put in place of the hidden ones. With `all_mask` it is always [MASK].
 
     Raises:
         ConfigError: the name is not known, or the probability is none.
@@ -66,8 +66,8 @@ class MaskRule:
         is_number = isinstance(self.chance, int | float) and not isinstance(self.chance, bool)
         if not is_number or not 0 < self.chance <= 1:
             raise ConfigError(
-                f"model.data.mask.probability={self.probability} is not above 0 and up to 1: null masks about "
-                f"15 % of tokens, with {_TOKENS_MASKED / self._mean_tokens:.3g}"
+                f"model.data.mask.probability={self.probability} is not above 0 and up to 1: null masks "
+                f"about 15 % of tokens, with {_TOKENS_MASKED / self._mean_tokens:.3g}"
             )
 
     @property
@@ -94,8 +94,8 @@ def mask_kmers(
 ) -> MaskedKmers:
     """Mask the k-mer ids [N] of samples that lie end to end.
 
-    UNK is never masked and never drawn as a replacement. What is drawn for a sample depends on its key and its
-    ids alone, not on the samples around it.
+    UNK is never masked and never drawn as a replacement. What is drawn for a sample depends on its key and
+    its ids alone, not on the samples around it.
 
     Args:
         lengths: [S] tokens of each sample, summing to N.

@@ -1,4 +1,4 @@
-"""Random words without a state, each a function of a key and a counter; `masking` and the sampler draw them."""
+"""Random words without a state, functions of a key and a counter; `masking` and the sampler draw them."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def _log_scan(scan: Scan, min_stretch: int) -> None:
     log.info(
         f"input: {len(scan.inputs)} files, {len(scan.contigs)} contigs, {totals['num_bases']:,} usable "
         f"bases; skipped {totals['num_not_bases']:,} letters other than A, C, G, T and "
-        f"{totals['num_short_bases']:,} bases in {totals['num_short_stretches']:,} stretches of under {min_stretch}"
-        + (f", and {excluded:,} bases outside the regions" if excluded else "")
+        f"{totals['num_short_bases']:,} bases in {totals['num_short_stretches']:,} stretches of under "
+        f"{min_stretch}" + (f", and {excluded:,} bases outside the regions" if excluded else "")
     )
 
 

@@ -136,7 +136,7 @@ def scan_reads(job: ReadJob) -> SampleScan:
 
 
 def _stretches_of(letters: bytes, job: ReadJob) -> tuple[list[tuple[int, int, int]], tuple[int, ...], int]:
-    """Return (start, bases, overlap) of each stretch of a read, its counts as in UNIT, its longest stretch."""
+    """Return (start, bases, overlap) of each stretch of a read, its counts as in UNIT, its longest one."""
     length = len(letters)
     if length <= BLOCK_BASES and not letters.translate(None, b"ACGT"):  # nearly every read
         if length >= job.rule.min_stretch:

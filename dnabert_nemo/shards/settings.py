@@ -21,7 +21,7 @@ class ShardSettings:
     seed: int
     min_stretch: int  # bases; shorter unbroken stretches are skipped
     records_per_shard: int
-    # "cut": any letter but A, C, G, T ends a stretch; "unk": min_stretch of them do, k-mers over fewer are UNK
+    # "cut": any letter but A, C, G, T ends a stretch; "unk": min_stretch of them do, fewer become UNK
     non_acgt: Literal["cut", "unk"] = "cut"
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ Regions = dict[str, Runs]  # by contig
 
 @dataclass(frozen=True, eq=False)
 class StretchRule:
-    """What makes a stretch: with "cut" any letter but A, C, G, T ends it, with "unk" a gap of `min_stretch` such.
+    """What makes a stretch: "cut" ends it at any letter but A, C, G, T, "unk" at `min_stretch` of them.
 
     With `include` it lies inside those regions, with `exclude` outside these.
     """

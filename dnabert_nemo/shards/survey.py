@@ -54,8 +54,8 @@ def scan_corpus(corpus: Corpus, scratch: Path, settings: ShardSettings, run: Run
         longest = max(part.longest for part in parts)
         raise FormatError(
             files[0],
-            f"no stretch of {settings.min_stretch} bases of A, C, G, T in it{others}, the longest has {longest}: "
-            "lower min_stretch or give other sequence",
+            f"no stretch of {settings.min_stretch} bases of A, C, G, T in it{others}, the longest has "
+            f"{longest}: lower min_stretch or give other sequence",
         )
     first = np.cumsum([0] + [len(part.contigs) for part in parts])
     stretches["contig"] += np.repeat(first[:-1], [len(part.stretches) for part in parts]).astype(np.int32)

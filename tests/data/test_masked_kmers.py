@@ -144,20 +144,21 @@ def test_an_empty_row_is_padding_in_segments_no_longer_than_a_sample(toy_shards)
         assert getattr(batch, name).shape == (0,) and getattr(batch, name).dtype == torch.int64
 
 
+@pytest.mark.parametrize("k", [3, 4])
 @pytest.mark.parametrize("name", MASK_NAMES)
-def test_soft_masked_tokens_count_by_their_weight_and_change_nothing_else(toy_shards, name) -> None:
-    shards = toy_shards(3, [900, 70, 50_000])
+def test_soft_masked_tokens_count_by_their_weight_and_change_nothing_else(toy_shards, name, k) -> None:
+    shards = toy_shards(k, [900, 70, 50_000])
     shape = StepShape(1, 1, tokens_per_row=30_000, max_positions=100)
     samples = SamplingPlan(shards.stretch_tokens, 98, 1, reverse_complement=True).samples(0, 280)
     batches = {
-        weight: masked_micro_batch([samples], shards, Masking(MaskRule(3, name), weight), shape)
+        weight: masked_micro_batch([samples], shards, Masking(MaskRule(k, name), weight), shape)
         for weight in (1.0, 0.25, 0.0)
     }
     is_soft = torch.zeros(30_000, dtype=torch.bool)
     at = 0
     for sample in samples:
-        bases = shards.read_soft_mask(sample["stretch"], sample["start"], sample["length"] + 2)
-        middle = (bases[::-1] if sample["reverse"] else bases)[1:-1]
+        bases = shards.read_soft_mask(sample["stretch"], sample["start"], sample["length"] + k - 1)
+        middle = (bases[::-1] if sample["reverse"] else bases)[1 : sample["length"] + 1]
         is_soft[at + 1 : at + 1 + sample["length"]] = torch.from_numpy(middle.copy())
         at += int(sample["length"]) + 2
     whole = batches[1.0]
@@ -170,8 +171,10 @@ def test_soft_masked_tokens_count_by_their_weight_and_change_nothing_else(toy_sh
         assert int(is_soft[batch.masked_at].sum()) / num_soft == pytest.approx(weight, abs=0.06)
         assert torch.equal(batch.labels, whole.labels[kept])
         # hidden bases are those whose token is still asked for
-        bases = torch.from_numpy(base_table(3).astype(np.int64))
+        bases = torch.from_numpy(base_table(k).astype(np.int64))
         assert torch.equal(bases[batch.labels[batch.hidden_token], batch.hidden_offset], batch.hidden_base)
+        # and away from the ends of a sample that token's middle base is the hidden one
+        assert batch.hidden_offset.bincount().argmax() == 1
         pairs = zip(whole.masked_at[whole.hidden_token].tolist(), whole.hidden_offset.tolist(), strict=True)
         expected = [pair for pair in pairs if pair[0] in set(batch.masked_at.tolist())]
         found = zip(batch.masked_at[batch.hidden_token].tolist(), batch.hidden_offset.tolist(), strict=True)
