@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.errors import FormatError
+from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.read_report import ReadTally
 from dnabert_nemo.shards.corpus import Assembly, Corpus, Reads
 from dnabert_nemo.shards.manifest import ContigEntry, InputFile, Kind
-from dnabert_nemo.shards.scan import NO_STRETCHES, SequenceJob, scan_sequences
+from dnabert_nemo.shards.scan import NO_STRETCHES, ScanPart, SequenceJob, scan_sequences
 from dnabert_nemo.shards.scan_reads import ReadJob, SampleScan, scan_reads, with_equal_portions
 from dnabert_nemo.shards.settings import ShardSettings
 from dnabert_nemo.shards.stretches import StretchRule
 from dnabert_nemo.shards.workers import Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ def scan_corpus(corpus: Corpus, scratch: Path, settings: ShardSettings, run: Run
     """Read every input of a corpus once.
 
     Raises:
+        ConfigError: regions are of contigs of other names, or two kinds of input share a component's name.
         FormatError: a file is not what it should be, a contig's name comes twice in an assembly, or no
             stretch is long enough.
     """
@@ -48,6 +52,8 @@ def scan_corpus(corpus: Corpus, scratch: Path, settings: ShardSettings, run: Run
     contigs = [contig for part in parts for contig in part.contigs]
     files = [job.file for job in sequence_jobs] + [str(job.sample.files[0]) for job in read_jobs]
     _check_names([part.contigs for part in parts], files)
+    _check_kinds(parts)
+    _check_regions(corpus, contigs)
     stretches = np.concatenate([NO_STRETCHES, *(part.stretches for part in parts)])
     if not len(stretches):
         others = f" nor in the {len(files) - 1} files after it" if len(files) > 1 else ""
@@ -99,3 +105,35 @@ def _check_names(parts: Sequence[Sequence[ContigEntry]], files: Sequence[str]) -
                     f"contig {contig.name!r} is also in {earlier}: give every contig of an assembly a name "
                     "of its own, or make the files assemblies of their own in a corpus",
                 )
+
+
+def _check_kinds(parts: Sequence[ScanPart]) -> None:
+    kind_of: dict[str, Kind] = {}
+    for part in parts:
+        for contig in part.contigs:
+            earlier = kind_of.setdefault(contig.component, part.kind)
+            if earlier != part.kind:
+                raise ConfigError(
+                    f"corpus: {contig.component!r} names a {part.kind} and a {earlier}: rename one"
+                )
+
+
+def _check_regions(corpus: Corpus, contigs: Sequence[ContigEntry]) -> None:
+    """Refuse regions of contigs that are all of another naming, as chr1 is where the FASTA says 1."""
+    for given in corpus.inputs:
+        if not isinstance(given, Assembly):
+            continue
+        names = {contig.name for contig in contigs if contig.component == given.name}
+        for key, regions in (("include", given.include), ("exclude", given.exclude)):
+            others = sorted((regions or {}).keys() - names)
+            if others and len(others) == len(regions or {}):
+                raise ConfigError(
+                    f"{key}: the regions of {given.name!r} are of {_some(others)}, its contigs are "
+                    f"{_some(sorted(names))}: give regions under these names"
+                )
+            if others:
+                log.info("%s: no contig of %s for the regions of %s", key, given.name, _some(others))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -85,6 +85,21 @@ def test_regions(prepare: Prepare, tmp_path: Path) -> None:
     assert sum(contig.num_excluded_bases for contig in manifest.contigs) == 1800 - kept
 
 
+def test_regions_of_other_names_are_refused(prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(f">1\n{letters(300, 3)}\n>2\n{letters(300, 5)}\n")
+    for key in ("include", "exclude"):
+        regions = {key: {"chr1": np.array([[0, 100]])}}
+        with pytest.raises(
+            ConfigError, match=rf"{key}: the regions of 'a' are of chr1, its contigs are 1, 2: give"
+        ):
+            prepare(tmp_path / "x", corpus=Corpus((Assembly("a", (str(tmp_path / "a.fa"),), **regions),)))
+    some = Assembly(
+        "a", (str(tmp_path / "a.fa"),), include={"1": np.array([[0, 90]]), "3": np.array([[0, 9]])}
+    )
+    [manifest] = prepare(tmp_path / "y", corpus=Corpus((some,)), validation=(), test=()).values()
+    assert manifest.num_bases == 90
+
+
 def test_unknown_letters_kept(prepare: Prepare, tmp_path: Path) -> None:
     sequence = letters(90, 1) + "NRN" + letters(80, 2).lower() + "N" * 64 + letters(100, 3)
     (tmp_path / "a.fa").write_text(f">1\n{sequence}\n")
