@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +33,14 @@ class JoinedSets:
         if not all(isinstance(share, int | float) and 0 < share < float("inf") for share in shares):
             raise ConfigError(f"model.data.train_weights={shares}: give numbers above 0")
         self.sets = list(sets)
-        self.stretch_tokens = np.concatenate([each.stretch_tokens for each in sets])
-        num_components = [len(each.component_names) for each in sets]
-        first = np.cumsum([0, *num_components])
-        self.stretch_component: npt.NDArray[np.int64] = np.concatenate(
-            [each.stretch_component + at for each, at in zip(sets, first, strict=False)]
+        first = np.cumsum([0, *(len(each.component_names) for each in sets)])
+        kind = np.min_scalar_type(first[-1])  # of reads there are hundreds of millions
+        self.stretch_tokens = _end_to_end([each.stretch_tokens for each in sets])
+        self.stretch_component = _end_to_end(
+            [
+                each.stretch_component.astype(kind) + kind.type(at)
+                for each, at in zip(sets, first, strict=False)
+            ]
         )
         total = sum(shares)
         self.component_weights = np.concatenate(
@@ -58,3 +62,7 @@ class JoinedSets:
         """Name a stretch in an error, as `ShardSet.where`."""
         number = bisect_right(self._first_stretch, stretch) - 1
         return self.sets[number].where(stretch - self._first_stretch[number])
+
+
+def _end_to_end(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

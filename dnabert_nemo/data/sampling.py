@@ -89,8 +89,7 @@ class SamplingPlan:
             self._num_windows = windows.sum(keepdims=True)  # [c]
         else:
             self._order = np.argsort(component, kind="stable")
-            self._num_windows = np.zeros(len(weights), dtype=np.int64)
-            np.add.at(self._num_windows, component, windows)
+            self._num_windows = np.bincount(component, windows, len(weights)).astype(np.int64)
             windows = windows[self._order]
         self._first_window = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(windows)])  # [m + 1]
         self._first_of_component = np.cumsum(self._num_windows) - self._num_windows
