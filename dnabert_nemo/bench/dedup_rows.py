@@ -98,7 +98,7 @@ def _size_rows(
     num_windows: int, bases: int, done: Sequence[Measured], report: dict[str, Any], peer: Peer | None
 ) -> Iterator[Row]:
     name = f"dedup, {num_windows:,} windows of {bases:,}"
-    absent = "" if peer else "datasketch is not installed"
+    absent = "" if peer else "pip install dnabert_nemo[bench]: datasketch is not installed"
     dropped = report["num_windows"] - report["num_kept"]
     wall = min(each.timing.wall for each in done)
     yield Row(

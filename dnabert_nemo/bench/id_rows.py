@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.bench.table import Row
 from dnabert_nemo.bench.timing import best_of
+from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import decode
 from dnabert_nemo.kmer.ids import kmer_ids
 from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, Vocabulary
@@ -46,7 +47,7 @@ def id_rows(*, bases: int, text_bases: int, ks: Sequence[int], repeats: int, see
             tokenized(text[: 2 * SAMPLE], k, tokenizer), kmer_ids(codes[: SAMPLE + k - 1], k)
         )
         read = best_of(repeats, partial(tokenized, text, k, tokenizer))
-        tokens = len(text) // SAMPLE * SAMPLE
+        tokens = (len(text) - k + 1) // SAMPLE * SAMPLE
         yield Row(
             f"bases to ids, k = {k}",
             speed,
@@ -68,10 +69,16 @@ def plain_loop(codes: NDArray[np.uint8], k: int) -> NDArray[np.int64]:
 
 
 def bert_tokenizer(k: int) -> Any:
-    """Make `transformers`' tokenizer of DNABERT's vocabulary."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core, as ours
-    from transformers import BertTokenizer
+    """Make `transformers`' tokenizer of DNABERT's vocabulary.
 
+    Raises:
+        ConfigError: transformers is not installed.
+    """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core, as ours
+    try:
+        from transformers import BertTokenizer
+    except ImportError:
+        raise ConfigError("rows=[ids] needs transformers: pip install dnabert_nemo[bench]") from None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.txt"
         Vocabulary(k).write(path)

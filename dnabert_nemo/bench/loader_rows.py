@@ -79,7 +79,7 @@ def loader_rows(
             f"loader, mask {name}, k = {k}, in process",
             tokens / timing.cpu / 1e6,
             "M tokens/s a core",
-            "DNABERT's way: a loop over each sample's centres, padded",
+            "DNABERT's way, ids in memory: a loop over each sample's centres, padded",
             peer_speed,
             target=_TARGET,
             note=f"{tokens / timing.wall / 1e6:.3g} by the clock, the peer {peer_clock:.3g}",
@@ -143,7 +143,7 @@ def _worker_row(
         speeds.append(tokens / (time.perf_counter() - began) / 1e6)
     del loaded
     return Row(
-        f"loader, mask {rule.name}, {num_workers} workers",
+        f"loader, mask {rule.name}, workers: {num_workers}",
         max(speeds),
         "M tokens/s",
         "DNABERT's way, one process",

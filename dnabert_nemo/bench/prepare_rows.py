@@ -30,7 +30,7 @@ class Prepared:
     fasta: Path
     contigs: list[int]  # bases of each
     shards: Path
-    best: list[Measured]  # of each repeat
+    runs: list[Measured]
 
     @property
     def usable_bases(self) -> int:
@@ -63,7 +63,7 @@ def prepare_rows(
     peer = best_of(repeats, write_text)
     about = f"{genome_bases / 1e6:,.4g} Mb in {len(done.contigs):,} contigs, num_workers=1"
     for clock, least in (("clock", "wall"), ("processor", "cpu")):
-        seconds = min(getattr(each.timing, least) for each in done.best)
+        seconds = min(getattr(each.timing, least) for each in done.runs)
         yield Row(
             f"FASTA.gz to shards, k = {k}, by the {clock}",
             genome_bases / seconds / 1e6,
@@ -75,8 +75,8 @@ def prepare_rows(
         )
     reader = run_measured([sys.executable, "-c", _A_CONTIG_AT_A_TIME, str(done.fasta)], folder)
     whole = (
-        ("of its largest process", max(each.peak_process for each in done.best), reader.peak_process),
-        ("of all processes together", max(each.peak_together for each in done.best), reader.peak_together),
+        ("of its largest process", max(each.peak_process for each in done.runs), reader.peak_process),
+        ("of all processes together", max(each.peak_together for each in done.runs), reader.peak_together),
     )
     for which, peak, contig in whole:
         yield Row(

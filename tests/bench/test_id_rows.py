@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from dnabert_nemo.bench.id_rows import SAMPLE, bert_tokenizer, id_rows, plain_loop, tokenized
+from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import decode
 from dnabert_nemo.kmer.ids import kmer_ids
 
@@ -23,3 +26,9 @@ def test_a_row_for_each_k_and_peer() -> None:
     assert [row.peer.split()[0] for row in rows] == ["NumPy", "a"]
     assert all(row.value > 0 and row.peer_value for row in rows)
     assert [(row.target, row.target_ratio) for row in rows] == [(200, None), (None, 300)]
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"pip install dnabert_nemo\[bench\]"):
+        bert_tokenizer(3)
