@@ -19,8 +19,8 @@ PACKAGES = ("dnabert_nemo", "numpy", "torch", "transformers", "dnaio", "isal", "
 
 _READING = (
     "A figure of a core is units over seconds of processor time of all threads and processes, so other work "
-    "on the machine lowers it less than a figure by the clock, which is what was waited for. Each is the best of its "
-    "repeats, and the peer's comes from the same run. The load average counts this run too.\n"
+    "on the machine lowers it less than a figure by the clock, which is what was waited for. Each is the "
+    "best of its repeats, and the peer's comes from the same run. The load average counts this run too.\n"
 )
 
 log = logging.getLogger(__name__)
