@@ -49,8 +49,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             # machine.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole; what is printed is decided below
-            given = {argument.lstrip("+").split("=", 1)[0] for argument in sys.argv[1:]}
-            sys.argv += [f"{key}={value}" for key, value in _HYDRA_DEFAULTS.items() if key not in given]
+            sys.argv = _with_defaults(sys.argv)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     _checked(main)
@@ -61,6 +60,15 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         return run
 
     return decorate
+
+
+def _with_defaults(arguments: list[str]) -> list[str]:
+    """Add Hydra's settings to the overrides, where those stand: Hydra wants all of them side by side."""
+    given = {argument.lstrip("+").split("=", 1)[0] for argument in arguments[1:]}
+    added = [f"{key}={value}" for key, value in _HYDRA_DEFAULTS.items() if key not in given]
+    overrides = [at for at, one in enumerate(arguments) if at and "=" in one and not one.startswith("-")]
+    after = overrides[-1] + 1 if overrides else len(arguments)
+    return arguments[:after] + added + arguments[after:]
 
 
 def listed(value: object) -> tuple[str, ...] | None:

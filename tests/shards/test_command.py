@@ -41,6 +41,17 @@ def test_from_fasta_to_shards(genome: list[Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [("seed=7", "--cfg", "job"), ("--cfg", "job", "seed=7"), ("seed=7", "--cfg=job", "-p", "seed")],
+)
+def test_hydras_flags_on_either_side_of_the_overrides(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "7" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (["output_dir=shards"], "input.fasta"),
