@@ -8,8 +8,8 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.command import command, listed
-from dnabert_nemo.shards.duplicate_settings import DuplicateSettings
-from dnabert_nemo.shards.near_duplicates import deduplicate
+from dnabert_nemo.duplicates.deduplicate import deduplicate
+from dnabert_nemo.duplicates.settings import DuplicateSettings
 from dnabert_nemo.shards.workers import WorkerSettings
 
 

@@ -13,8 +13,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dnabert_nemo"
-ORDER = ("genome", "kmer", "shards", "data", "megatron", "model", "training", "downstream", "bench")
-WITHOUT_TORCH = {"genome", "kmer", "shards"}
+ORDER = (
+    "genome",
+    "kmer",
+    "shards",
+    "duplicates",
+    "data",
+    "megatron",
+    "model",
+    "training",
+    "downstream",
+    "bench",
+)
+WITHOUT_TORCH = {"genome", "kmer", "shards", "duplicates"}
 WITH_NEMO_OR_LIGHTNING = {"data", "model", "training", "downstream"}
 
 

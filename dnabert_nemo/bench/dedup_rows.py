@@ -16,7 +16,7 @@ from typing import Any
 from dnabert_nemo.bench.made_up import windows, write_windows
 from dnabert_nemo.bench.table import Row
 from dnabert_nemo.bench.timing import Measured, best_of, run_measured
-from dnabert_nemo.shards.signatures import choose_bands
+from dnabert_nemo.duplicates.signatures import choose_bands
 
 _PEER = "datasketch: MinHash of k-mers as bytes, MinHashLSH"
 _FOR_MEMORY = 50  # windows of the peer: what is traced is slow

@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all; deduplication and what is `downstream` write through it."""
+"""Output folders that appear whole or not at all; `duplicates` and what comes after write through it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The true similarity of pairs of windows, from their bases; after `candidates`, before `duplicate_groups`.
+"""The true similarity of pairs of windows, from their bases; after `candidates`, before `groups`.
 
 Windows that are in a pair are written out at two bits a base, so that any two can be laid side by side.
 """

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dnabert_nemo.duplicates.deduplicate import deduplicate
+from dnabert_nemo.duplicates.report import DuplicateReport
+from dnabert_nemo.duplicates.settings import DuplicateSettings
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.alphabet import decode, reverse_complement
 from dnabert_nemo.genome.bed import read_bed
-from dnabert_nemo.shards.duplicate_report import DuplicateReport
-from dnabert_nemo.shards.duplicate_settings import DuplicateSettings
-from dnabert_nemo.shards.near_duplicates import deduplicate
 from dnabert_nemo.shards.workers import WorkerSettings
 
 WINDOW = 2_000
@@ -292,7 +292,7 @@ def test_a_file_given_twice_and_one_without_a_window(tmp_path: Path) -> None:
 
 def _run_and_wait(path: Path, out: Path, wait: Callable[..., None]) -> None:
     patch = pytest.MonkeyPatch()
-    patch.setattr("dnabert_nemo.shards.near_duplicates.find_candidates", wait)
+    patch.setattr("dnabert_nemo.duplicates.deduplicate.find_candidates", wait)
     deduplicate([path], out, settings())
 
 

@@ -1,4 +1,4 @@
-"""The tables of deduplication: the regions that stay, as BED, and every group; after `duplicate_groups`."""
+"""The tables of deduplication: the regions that stay, as BED, and every group; after `groups`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.shards.duplicate_groups import Groups
-from dnabert_nemo.shards.windows import ContigNames, read_windows
+from dnabert_nemo.duplicates.groups import Groups
+from dnabert_nemo.duplicates.windows import ContigNames, read_windows
 
 KEPT, KEPT_BY_FILE, GROUPS = "kept.bed", "kept", "groups.tsv"
 _COLUMNS = ("group", "window", "file", "contig", "start", "end", "status", "kind", "strand", "similarity")

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.genome.alphabet import reverse_complement
-from dnabert_nemo.kmer.canonical import canonical_kmers
-from dnabert_nemo.shards.verify import (
+from dnabert_nemo.duplicates.verify import (
     PackedWindows,
     PairJob,
     chunks,
@@ -22,6 +20,8 @@ from dnabert_nemo.shards.verify import (
     sample_kmers,
     unpack,
 )
+from dnabert_nemo.genome.alphabet import reverse_complement
+from dnabert_nemo.kmer.canonical import canonical_kmers
 
 CODES = st.lists(st.integers(0, 3), min_size=9, max_size=60).map(
     lambda codes: np.array(codes, dtype=np.uint8)
@@ -58,8 +58,8 @@ def test_a_long_window_is_compared_by_a_share_of_its_kmers(monkeypatch: pytest.M
     other = mutated(window, 0.02)
     true = jaccard(sample_kmers(window, 15, 1), sample_kmers(other, 15, 1))
     short = jaccard(sample_kmers(window[:9_000], 15, 1), sample_kmers(other, 15, 1))
-    monkeypatch.setattr("dnabert_nemo.shards.verify.EXACT_KMERS", 10_000)
-    monkeypatch.setattr("dnabert_nemo.shards.verify._PART", 7_000)
+    monkeypatch.setattr("dnabert_nemo.duplicates.verify.EXACT_KMERS", 10_000)
+    monkeypatch.setattr("dnabert_nemo.duplicates.verify._PART", 7_000)
     sample = sample_kmers(window, 15, 1)
     assert 5_000 < len(sample.hashes) < 12_000
     assert jaccard(sample, sample_kmers(other, 15, 1)) == pytest.approx(true, abs=0.02)

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.errors import ConfigError, FormatError
-from dnabert_nemo.genome.fasta import Names
-from dnabert_nemo.shards.candidates import MAX_WINDOWS
-from dnabert_nemo.shards.duplicate_groups import Groups, UnionFind, gather_groups
-from dnabert_nemo.shards.duplicate_report import JSON, MARKDOWN, BigGroup, DuplicateReport
-from dnabert_nemo.shards.duplicate_search import (
+from dnabert_nemo.duplicates.candidates import MAX_WINDOWS
+from dnabert_nemo.duplicates.groups import Groups, UnionFind, gather_groups
+from dnabert_nemo.duplicates.passes import Scratch
+from dnabert_nemo.duplicates.report import JSON, MARKDOWN, BigGroup, DuplicateReport
+from dnabert_nemo.duplicates.search import (
     find_candidates,
     find_copies,
     join_similar,
@@ -32,8 +31,10 @@ from dnabert_nemo.shards.duplicate_search import (
     make_keys,
     pack_candidates,
 )
-from dnabert_nemo.shards.duplicate_settings import DuplicateSettings, Inputs, checked_inputs
-from dnabert_nemo.shards.duplicate_tables import (
+from dnabert_nemo.duplicates.settings import DuplicateSettings, Inputs, checked_inputs
+from dnabert_nemo.duplicates.signatures import Bands, choose_bands, rensa_version
+from dnabert_nemo.duplicates.similarity import REAL_SEQUENCE, chance_similarity, check_chance, identity, short
+from dnabert_nemo.duplicates.tables import (
     GROUPS,
     KEPT,
     KEPT_BY_FILE,
@@ -41,12 +42,11 @@ from dnabert_nemo.shards.duplicate_tables import (
     write_groups,
     write_kept,
 )
+from dnabert_nemo.duplicates.windows import ListedFile
+from dnabert_nemo.errors import ConfigError, FormatError
+from dnabert_nemo.genome.fasta import Names
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.manifest import InputFile
-from dnabert_nemo.shards.signatures import Bands, choose_bands, rensa_version
-from dnabert_nemo.shards.similarity import REAL_SEQUENCE, chance_similarity, check_chance, identity, short
-from dnabert_nemo.shards.window_passes import Scratch
-from dnabert_nemo.shards.windows import ListedFile
 from dnabert_nemo.shards.workers import Run, WorkerSettings, workers
 
 SCRATCH = "scratch"  # in the unfinished folder while windows are compared

@@ -1,4 +1,4 @@
-"""What deduplication found and by which measure, as report.json and report.md; `near_duplicates` ends so."""
+"""What deduplication found and by which measure, as report.json and report.md; `deduplicate` ends so."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from dnabert_nemo.duplicates.signatures import Bands
+from dnabert_nemo.duplicates.similarity import identity, short
+from dnabert_nemo.duplicates.windows import WINDOW
 from dnabert_nemo.shards.manifest import InputFile
-from dnabert_nemo.shards.signatures import Bands
-from dnabert_nemo.shards.similarity import identity, short
-from dnabert_nemo.shards.windows import WINDOW
 
 JSON, MARKDOWN = "report.json", "report.md"
 MANY_WINDOWS = 380_000_000  # a corpus to reckon with

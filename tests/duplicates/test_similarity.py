@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dnabert_nemo.duplicates.similarity import chance_similarity, check_chance, identity, short, workable_k
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.canonical import canonical_kmers
-from dnabert_nemo.shards.similarity import chance_similarity, check_chance, identity, short, workable_k
 
 
 def simulated(bases: int, k: int, pairs: int) -> float:

@@ -9,10 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.genome import fasta
-from dnabert_nemo.genome.alphabet import decode, unbroken_stretches
-from dnabert_nemo.genome.fasta import read_fasta
-from dnabert_nemo.shards.windows import (
+from dnabert_nemo.duplicates.windows import (
     ContigNames,
     ListJob,
     cut_windows,
@@ -20,6 +17,9 @@ from dnabert_nemo.shards.windows import (
     read_windows,
     window_codes,
 )
+from dnabert_nemo.genome import fasta
+from dnabert_nemo.genome.alphabet import decode, unbroken_stretches
+from dnabert_nemo.genome.fasta import read_fasta
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=8)
 
@@ -72,11 +72,11 @@ def test_listed_windows_and_their_bases(
     path.write_text("".join(f">c{number} of many\n{text}\n" for number, text in enumerate(contigs)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "dnabert_nemo.shards.windows.fasta_pieces",
+            "dnabert_nemo.duplicates.windows.fasta_pieces",
             lambda source, names: fasta.fasta_pieces(source, names, piece),
         )
-        patch.setattr("dnabert_nemo.shards.windows._CONTIGS", 2)
-        patch.setattr("dnabert_nemo.shards.windows._ROWS", 3)
+        patch.setattr("dnabert_nemo.duplicates.windows._CONTIGS", 2)
+        patch.setattr("dnabert_nemo.duplicates.windows._ROWS", 3)
         job = ListJob(4, str(path), "header", window, 3, tmp_path / "table")
         listed = list_windows(job)
         tables = list(read_windows(job.table, 0, listed.num_windows))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.shards.candidates import KeyColumn, candidate_pairs, equal_runs, run_firsts, unpair
+from dnabert_nemo.duplicates.candidates import KeyColumn, candidate_pairs, equal_runs, run_firsts, unpair
 
 KEYS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60)
 

@@ -1,4 +1,4 @@
-"""What is asked of deduplication, checked before any file is opened; `near_duplicates` goes by it."""
+"""What is asked of deduplication, checked before any file is opened; `deduplicate` goes by it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnabert_nemo.duplicates.signatures import choose_bands
+from dnabert_nemo.duplicates.similarity import check_chance
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.fasta import Names
 from dnabert_nemo.kmer.canonical import MAX_CANONICAL_K
-from dnabert_nemo.shards.signatures import choose_bands
-from dnabert_nemo.shards.similarity import check_chance
 
 
 @dataclass(frozen=True)

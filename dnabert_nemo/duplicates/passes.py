@@ -1,6 +1,6 @@
 """What is read of the windows of one FASTA file: their keys, then the bases of those that may be duplicates.
 
-The jobs of `near_duplicates`; each file is one job, which writes to its own part of the scratch files.
+The jobs of `deduplicate`; each file is one job, which writes to its own part of the scratch files.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dnabert_nemo.duplicates.candidates import KeyColumn
+from dnabert_nemo.duplicates.signatures import BATCH_BASES, Bands, Sketcher, exact_key
+from dnabert_nemo.duplicates.verify import PackedWindows, pack
+from dnabert_nemo.duplicates.windows import WINDOW, read_windows, window_codes
 from dnabert_nemo.genome.fasta import Names
-from dnabert_nemo.shards.candidates import KeyColumn
-from dnabert_nemo.shards.signatures import BATCH_BASES, Bands, Sketcher, exact_key
-from dnabert_nemo.shards.verify import PackedWindows, pack
-from dnabert_nemo.shards.windows import WINDOW, read_windows, window_codes
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnabert_nemo.duplicates.signatures import BATCH_BASES, Bands, Sketcher, choose_bands, exact_key
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import reverse_complement
 from dnabert_nemo.kmer.canonical import canonical_kmers
-from dnabert_nemo.shards.signatures import BATCH_BASES, Bands, Sketcher, choose_bands, exact_key
 
 SINGLE = Bands(rows=1, bands=128)  # every value a band: how many agree estimates the similarity
 
@@ -79,7 +79,7 @@ def test_a_long_window_is_sketched_in_parts_as_if_whole(monkeypatch: pytest.Monk
     sketcher = Sketcher(15, choose_bands(0.5, 0.95), seed=7)
     window = bases(BATCH_BASES, 8)
     whole = sketcher.band_keys([window])
-    monkeypatch.setattr("dnabert_nemo.shards.signatures.BATCH_BASES", 1_000)
+    monkeypatch.setattr("dnabert_nemo.duplicates.signatures.BATCH_BASES", 1_000)
     np.testing.assert_array_equal(sketcher.band_keys([window]), whole)
 
 
@@ -89,7 +89,7 @@ def test_exact_keys_are_of_both_strands_and_tell_which(chunk: int, codes: list[i
     window = np.array(codes, dtype=np.uint8)
     other = reverse_complement(window)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dnabert_nemo.shards.signatures.BATCH_BASES", chunk)
+        patch.setattr("dnabert_nemo.duplicates.signatures.BATCH_BASES", chunk)
         (high, low), (other_high, other_low) = exact_key(window), exact_key(other)
     assert (high, low >> 1) == (other_high, other_low >> 1)
     assert (low & 1 == other_low & 1) == np.array_equal(window, other)

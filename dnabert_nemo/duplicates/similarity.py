@@ -1,4 +1,4 @@
-"""What similarity means for two windows, and how much of it chance gives; `near_duplicates` is set by it."""
+"""What similarity means for two windows, and how much of it chance gives; `deduplicate` is set by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps from FASTA files to groups of duplicates, each over all windows; `near_duplicates` takes them."""
+"""The steps from FASTA files to groups of duplicates, each over all windows; `deduplicate` takes them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.kmer.canonical import distinct
-from dnabert_nemo.shards.candidates import candidate_pairs, equal_runs, run_firsts, unpair
-from dnabert_nemo.shards.duplicate_groups import Groups, UnionFind
-from dnabert_nemo.shards.duplicate_settings import Inputs
-from dnabert_nemo.shards.duplicate_tables import FileWindows, Likeness
-from dnabert_nemo.shards.signatures import Bands
-from dnabert_nemo.shards.verify import PairJob, chunks, compare_pairs
-from dnabert_nemo.shards.window_passes import (
+from dnabert_nemo.duplicates.candidates import candidate_pairs, equal_runs, run_firsts, unpair
+from dnabert_nemo.duplicates.groups import Groups, UnionFind
+from dnabert_nemo.duplicates.passes import (
     PackJob,
     Scratch,
     SketchJob,
@@ -25,7 +20,12 @@ from dnabert_nemo.shards.window_passes import (
     pack_windows,
     sketch_windows,
 )
-from dnabert_nemo.shards.windows import ContigNames, ListedFile, ListJob, list_windows
+from dnabert_nemo.duplicates.settings import Inputs
+from dnabert_nemo.duplicates.signatures import Bands
+from dnabert_nemo.duplicates.tables import FileWindows, Likeness
+from dnabert_nemo.duplicates.verify import PairJob, chunks, compare_pairs
+from dnabert_nemo.duplicates.windows import ContigNames, ListedFile, ListJob, list_windows
+from dnabert_nemo.kmer.canonical import distinct
 from dnabert_nemo.shards.workers import Run
 
 _ROUND, _JOB = 4096, 256  # pairs compared before those already joined are left out, and in one job

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnabert_nemo.shards.duplicate_groups import UnionFind, gather_groups
+from dnabert_nemo.duplicates.groups import UnionFind, gather_groups
 
 NUM = 12
 PAIRS = st.lists(st.tuples(st.integers(0, NUM - 1), st.integers(0, NUM - 1)))
