@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -56,6 +57,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 )()
             except (HydraException, OmegaConfBaseException) as error:
                 _fail(_hydra_message(error))
+            except yaml.YAMLError as error:
+                _fail(f"a config is not YAML: {' '.join(str(error).split())}: correct it there")
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
 
         return run
 

@@ -120,7 +120,10 @@ class SamplingPlan:
 
         samples = np.empty(count, dtype=SAMPLE)
         samples["stretch"] = stretch
-        samples["start"] = place % (tokens - length + 1)
+        # Scaled from the grid, which is longer than the stretch, to the starts there are: folded over, what
+        # sticks out would make the first tokens of every stretch twice as frequent as the others.
+        grid = -(-tokens // self.max_tokens) * self.max_tokens
+        samples["start"] = place % grid * (tokens - length + 1) // grid
         samples["length"] = length
         samples["reverse"] = (strand_word >> np.uint64(63) == 1) if self.reverse_complement else False
         samples["mask_key"] = mask_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,15 +66,32 @@ class Mixture:
     proportions: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.temperature, int | float) or not self.temperature >= 1:
+        is_number = isinstance(self.temperature, int | float) and not isinstance(self.temperature, bool)
+        if not is_number or not self.temperature >= 1:
             raise ConfigError(f"mixture.temperature={self.temperature}: give a number of at least 1")
         if self.proportions is None:
             return
+        if not isinstance(self.proportions, dict):
+            raise ConfigError(f"mixture.proportions={self.proportions}: give a mapping, {{NAME: SHARE}}")
         if self.temperature != 1:
             raise ConfigError("mixture.temperature and mixture.proportions exclude each other: give one")
         for name, share in self.proportions.items():
-            if not isinstance(share, int | float) or not 0 < share < float("inf"):
+            is_number = isinstance(share, int | float) and not isinstance(share, bool)
+            if not is_number or not 0 < share < float("inf"):
                 raise ConfigError(f"mixture.proportions.{name}={share}: give a number above 0")
+
+    def check(self, names: set[str]) -> None:
+        """Hold the proportions against the names of all components of a corpus.
+
+        Raises:
+            ConfigError: one has no share, or a share is of none.
+        """
+        given = names if self.proportions is None else self.proportions.keys()
+        for name in sorted(names - given):
+            raise ConfigError(f"mixture.proportions has no {name!r}: give all of {', '.join(sorted(names))}")
+        for name in sorted(given - names):
+            there = ", ".join(sorted(names))
+            raise ConfigError(f"mixture.proportions.{name}: no such part of the corpus; there are {there}")
 
     def weights(self, tokens: dict[str, int]) -> dict[str, float]:
         """Return the weight of each component of one set, from its tokens; they sum to 1.
@@ -127,6 +145,8 @@ def _component_names(given: Input) -> tuple[str, ...]:
 
 
 def _files(given: Input) -> list[str]:
-    if not isinstance(given, Reads):
-        return list(given.files)
-    return [str(file) for sample in given.samples for file in (*sample.files, *sample.mates)]
+    if isinstance(given, Reads):
+        files = [str(file) for sample in given.samples for file in (*sample.files, *sample.mates)]
+    else:
+        files = list(given.files)
+    return [file if "://" in file or file == "-" else os.path.realpath(file) for file in files]

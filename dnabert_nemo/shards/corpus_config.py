@@ -27,12 +27,24 @@ def corpus_of(input_keys: Mapping[str, Any], corpus: Mapping[str, Any], mixture:
     files = _texts(input_keys["fasta"], "input.fasta")
     if files and corpus:
         raise ConfigError("input.fasta and corpus exclude each other: name the files in one of them")
+    for key in ("include", "exclude"):
+        if corpus and input_keys[key] is not None:
+            raise ConfigError(
+                f"input.{key} is for input.fasta: with a corpus give corpus.NAME.{key}={input_keys[key]}"
+            )
     if files:
         given = {"fasta": files, "include": input_keys["include"], "exclude": input_keys["exclude"]}
         inputs.append(_assembly(DEFAULT_NAME, given, "input"))
     for name, section in corpus.items():
         inputs.append(_input(str(name), section, f"corpus.{name}"))
-    return Corpus(tuple(inputs), Mixture(mixture["temperature"], mixture["proportions"]))
+    return Corpus(tuple(inputs), _mixture(mixture))
+
+
+def _mixture(section: Mapping[str, Any]) -> Mixture:
+    proportions = section["proportions"]
+    if isinstance(proportions, Mapping):
+        proportions = {str(name): share for name, share in proportions.items()}
+    return Mixture(section["temperature"], proportions)
 
 
 def _input(name: str, section: Any, key: str) -> Input:

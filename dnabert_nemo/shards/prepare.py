@@ -48,6 +48,7 @@ def prepare_shards(
         for tally in scan.tallies:
             log.info(tally.summary())
         _log_scan(scan, settings.min_stretch)
+        corpus.mixture.check({contig.component for contig in scan.contigs})
         units = [Unit(contig.name, contig.component, contig.num_bases) for contig in scan.contigs]
         split_of = assign_splits(units, split, settings.seed)
         manifests = _write_sets(corpus, scan, split_of, folder, settings, run)

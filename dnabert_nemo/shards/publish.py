@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dnabert_nemo.shards.reader import UNFINISHED
 from dnabert_nemo.shards.splits import SPLITS
 
 SCRATCH = "scratch"  # a folder for what the first pass writes, gone when the shards are written
+LOCK = "lock"  # held while a run writes to the folder
 SAMPLES = "samples.tsv"  # the report on reads, where there are some
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class Output:
             by default beside a folder, or in the system's place for temporary files.
 
     Raises:
-        ConfigError: the name is that of unfinished work.
+        ConfigError: the name is that of unfinished work, or overwrite is neither true nor false.
     """
 
     path: str
@@ -41,6 +43,8 @@ class Output:
     scratch_dir: Path | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.overwrite, bool):
+            raise ConfigError(f"overwrite={self.overwrite}: give true or false")
         if self.path.rstrip("/").endswith(UNFINISHED):
             raise ConfigError(
                 f"output_dir={self.path}: {UNFINISHED} marks what is not finished: pass another name"
@@ -90,18 +94,20 @@ class Output:
             ConfigError: something else stands where they would be.
             ShardError: they cannot be written.
         """
-        final = Path(self.path).absolute()
+        final = Path(self.path).resolve()  # what a link points to is replaced, not the link
         elsewhere = (self.scratch_dir or Path(tempfile.gettempdir())).absolute() / self._scratch_name
         folder = elsewhere if self.is_remote else final.with_name(final.name + UNFINISHED)
         scratch = folder / SCRATCH if self.is_remote or self.scratch_dir is None else elsewhere
         for left in (folder, scratch):
             if left.exists():
+                _check_nobody_writes(left)
                 log.info("removing what an unfinished run left in %s", left.name)
                 _remove(left)
         try:
             folder.mkdir(parents=True)
             scratch.mkdir(parents=True)
-            yield folder, scratch
+            with _locked(folder), _locked(scratch):
+                yield folder, scratch
             shutil.rmtree(scratch)
             if self.is_remote:
                 _upload(folder, self.path)
@@ -113,6 +119,35 @@ class Output:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which ends with this process however that ends."""
+    with open(folder / LOCK, "w") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    (folder / LOCK).unlink(missing_ok=True)
+
+
+def _check_nobody_writes(folder: Path) -> None:
+    """Refuse to take a folder away from a run that goes on.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if not (folder / LOCK).is_file():
+        return
+    with open(folder / LOCK) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{folder}: another run is writing there: wait for its end, or pass another output_dir"
+            ) from None
+        except OSError:
+            return
 
 
 def _upload(folder: Path, url: str) -> None:
@@ -159,7 +194,7 @@ def _is_finished(folder: Path) -> bool:
 
 def _is_ours(folder: Path) -> bool:
     names = {child.name for child in folder.iterdir()} if folder.is_dir() else {""}
-    return all(name in {*SPLITS, SCRATCH, SAMPLES} or name.endswith(".letters") for name in names)
+    return all(name in {*SPLITS, SCRATCH, SAMPLES, LOCK} or name.endswith(".letters") for name in names)
 
 
 def _remove(folder: Path) -> None:

@@ -48,7 +48,9 @@ def usable_stretches(contig: str, runs: Runs, rule: StretchRule) -> Stretches:
     if rule.exclude is not None:
         inside = subtract(inside, rule.exclude.get(contig, none))
     lengths = _lengths(inside)
-    is_short = lengths < rule.min_stretch
+    num_bases = _bases_before(inside[:, 1], runs) - _bases_before(inside[:, 0], runs)
+    # with "unk", a stretch of more gaps than bases is none
+    is_short = (lengths < rule.min_stretch) | (2 * num_bases < lengths)
     return Stretches(
         usable=inside[~is_short],
         longest=int(lengths.max(initial=0)),
@@ -64,6 +66,16 @@ def _joined(runs: Runs, min_gap: int) -> Runs:
     begins = np.concatenate([np.ones(min(len(runs), 1), dtype=np.bool_), is_gap])
     ends = np.concatenate([is_gap, np.ones(min(len(runs), 1), dtype=np.bool_)])
     return np.stack([runs[begins, 0], runs[ends, 1]], axis=1)
+
+
+def _bases_before(places: NDArray[np.int64], runs: Runs) -> NDArray[np.int64]:
+    """Count the bases of all runs before each place."""
+    run = np.searchsorted(runs[:, 0], places, side="right")
+    whole = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(_lengths(runs))])
+    ends = np.append(runs[:, 1], 0)
+    beyond = np.where(run > 0, np.maximum(ends[run - 1] - places, 0), 0)
+    before: NDArray[np.int64] = whole[run] - beyond
+    return before
 
 
 def _lengths(runs: Runs) -> NDArray[np.int64]:

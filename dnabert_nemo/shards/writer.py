@@ -139,6 +139,10 @@ def _read(row: tuple[int, ...], origin: Origin, scratch: dict[Path, BinaryIO]) -
     _, start, bases, overlap, source, name_bytes, at = row
     before = name_bytes + start if name_bytes else 0  # a read's name stands before its first letter
     content = os.pread(scratch[origin.scratch].fileno(), before + bases, at - before)
+    if len(content) != before + bases:
+        raise ShardError(
+            f"{origin.scratch}: ends too early, it was changed meanwhile: run prepare_shards again"
+        )
     letters = np.frombuffer(content, dtype=np.uint8)[before:]
     name = content[:name_bytes].decode("ascii") or origin.name
     return _Stretch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dnabert_nemo.data.joined import JoinedSets
 from dnabert_nemo.data.sampling import LENGTH_MIXES
@@ -54,6 +54,7 @@ def check_pretraining(cfg: DictConfig) -> None:
     if data.length_mix not in LENGTH_MIXES:
         known = " or ".join(LENGTH_MIXES)
         raise ConfigError(f"model.data.length_mix={data.length_mix} is not known: choose {known}")
+    _check_data(cfg)
     masking(cfg)
     shape = step_shape(cfg)
     if shape.max_positions > cfg.model.max_position_embeddings:
@@ -76,11 +77,28 @@ def check_pretraining(cfg: DictConfig) -> None:
         )
 
 
+def _check_data(cfg: DictConfig) -> None:
+    data = cfg.model.data
+    for key in ("streaming", "verify_checksums", "reverse_complement"):
+        if not isinstance(data[key], bool):
+            raise ConfigError(f"model.data.{key}={data[key]}: give true or false")
+    for key, least in (("shuffle_buffer", 1), ("num_workers", 0), ("num_validation_samples", 1)):
+        may_be_null = key == "num_validation_samples"
+        if data[key] is None and may_be_null:
+            continue
+        if type(data[key]) is not int or data[key] < least:
+            also = ", or null for one pass" if may_be_null else ""
+            raise ConfigError(f"model.data.{key}={data[key]}: give a whole number of at least {least}{also}")
+    if not isinstance(data.mask, DictConfig):
+        raise ConfigError(f"model.data.mask={data.mask}: set model.data.mask.name and the others one by one")
+    if data.train_weights is not None and not isinstance(data.train_weights, ListConfig):
+        raise ConfigError(
+            f"model.data.train_weights={data.train_weights}: give a list, a number for each set"
+        )
+
+
 def _check_streamed(cfg: DictConfig, data_parallel_size: int) -> None:
     data = cfg.model.data
-    for key in ("shuffle_buffer", "num_workers"):
-        if type(data[key]) is not int or data[key] < (key == "shuffle_buffer"):
-            raise ConfigError(f"model.data.{key}={data[key]}: give a whole number")
     shards = RemoteSet.open(data_paths(cfg).train[0], cfg.model.tokenizer.k)
     check_streams(len(shards.manifest.shards), data_parallel_size, data.num_workers)
 

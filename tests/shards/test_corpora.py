@@ -115,6 +115,34 @@ def test_unknown_letters_kept(prepare: Prepare, tmp_path: Path) -> None:
     assert (manifest.num_not_bases, manifest.num_soft_masked) == (67, 80)
 
 
+def test_a_stretch_of_more_gaps_than_bases_is_none(prepare: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(
+        f">1\n{('A' + 'N' * 60) * 50}\n>2\n{letters(100, 2)}{'N' * 60}{letters(90, 3)}\n"
+    )
+    [manifest] = prepare(
+        tmp_path / "shards", fasta=[tmp_path / "a.fa"], non_acgt="unk", validation=(), test=()
+    ).values()
+    assert {contig.name: contig.num_bases for contig in manifest.contigs} == {"1": 0, "2": 250}
+
+
+@pytest.mark.parametrize("names", [{"a": 1}, {"a": 1, "b": 1, "c": 7}])
+def test_proportions_are_checked_before_a_shard_is_written(
+    names: dict[str, float], prepare: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.fa").write_text(f">1\n{letters(300, 3)}\n")
+    assemblies = tuple(Assembly(name, (str(tmp_path / f"{name}.fa"),)) for name in ("a", "b"))
+    monkeypatch.setattr("dnabert_nemo.shards.prepare.write_shard", lambda _: pytest.fail("it was written"))
+    with pytest.raises(ConfigError, match=r"no 'b': give all of a, b|proportions.c: no such part"):
+        prepare(tmp_path / "x", corpus=Corpus(assemblies, Mixture(proportions=names)), validation=(), test=())
+
+
+def test_one_file_under_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is given twice"):
+        Corpus((Assembly("a", ("m.fa",)), Assembly("b", ("./m.fa",))))
+
+
 def fastq(path: Path, num_reads: int, seed: int, suffix: str = "", quality: str = "I") -> str:
     rows = [f"@r{n}{suffix}\n{letters(70, seed + n)}\n+\n{quality * 70}\n" for n in range(num_reads)]
     path.write_text("".join(rows))

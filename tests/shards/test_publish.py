@@ -121,3 +121,28 @@ def test_runs_that_share_a_scratch_dir_keep_apart(shards: Path, tmp_path: Path) 
 def test_a_store_that_is_not_known(prepare: Prepare) -> None:
     with pytest.raises(ConfigError, match="nowhere://bucket"):
         prepare("nowhere://bucket/shards")
+
+
+def test_a_folder_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "shards"))
+    with output.published() as (folder, _):
+        (folder / "train").mkdir()
+        with pytest.raises(ConfigError, match="another run is writing there"), output.published():
+            pytest.fail("it was taken away")
+        assert (folder / "train").is_dir()
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["train"]
+
+
+def test_a_link_stays_a_link(prepare: Prepare, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "big_disk").mkdir()
+    (tmp_path / "shards").symlink_to(tmp_path / "big_disk" / "shards")
+    for _ in range(2):
+        prepare(tmp_path / "shards", overwrite=True)
+        assert (tmp_path / "shards").is_symlink()
+        assert local(tmp_path / "big_disk" / "shards") == local(shards)
+    assert sorted(path.name for path in tmp_path.rglob("*.unfinished")) == []
+
+
+def test_overwrite_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match="overwrite=no: give true or false"):
+        Output("x", overwrite="no")
