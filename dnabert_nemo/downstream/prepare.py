@@ -35,7 +35,8 @@ from dnabert_nemo.downstream.splice_windows import (
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies, read_gff3
 from dnabert_nemo.genome.splice_sites import introns, splice_sites
-from dnabert_nemo.shards.folder import file_sha256, publish
+from dnabert_nemo.shards.folder import publish
+from dnabert_nemo.shards.records import file_sha256
 from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
 
 PROTOCOL = "card_by_contig"

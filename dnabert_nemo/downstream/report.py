@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
 from dnabert_nemo.downstream.metrics import CARD_METRICS, score
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
-from dnabert_nemo.shards.folder import file_sha256, publish
+from dnabert_nemo.shards.folder import publish
+from dnabert_nemo.shards.records import file_sha256
 
 PUBLISHED_ROW = "published, dnabert-86M 1.0, other data"
 RULE_ROW = "GT/AG rule, no model"

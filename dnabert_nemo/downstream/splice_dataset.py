@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.errors import FormatError
-from dnabert_nemo.shards.folder import file_sha256
 from dnabert_nemo.shards.reader import UNFINISHED
+from dnabert_nemo.shards.records import file_sha256
 from dnabert_nemo.shards.splits import SPLITS
 
 LABELS = ("donor", "acceptor", "negative")  # a label's place here is its class index

@@ -39,10 +39,9 @@ def parquet_rows(
             schema = file.schema_arrow
         names = columns_there(path, schema.names, required, optional)
         texts = {name: _text_of(path, schema.field(name), pa, name == sequence) for name in names}
-        if not file.metadata.num_rows:
-            raise FormatError(path, "no row in it: give a table that has some")
+        num_rows = _num_rows(path, file.metadata)
         batches = file.iter_batches(batch_size=1, columns=names, use_threads=False)
-        for number in range(1, file.metadata.num_rows + 1):
+        for number in range(1, num_rows + 1):
             with _arrow_errors(path, pa, number):
                 batch = next(batches)
                 cells = {name: text(batch.column(name)) for name, text in texts.items()}
@@ -66,6 +65,17 @@ def _pyarrow() -> tuple[Any, Any]:
             "Parquet needs pyarrow, which is not installed: pip install dnabert_nemo[tables]"
         ) from None
     return pyarrow, pyarrow.parquet
+
+
+def _num_rows(path: str | Path, metadata: Any) -> int:
+    """Return the number of rows, which stands in the footer twice: in all, and for each row group."""
+    in_groups = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if metadata.num_rows != sum(in_groups) or min(in_groups, default=0) < 0:
+        problem = f"it states {metadata.num_rows} rows and row groups of {sum(in_groups)}"
+        raise FormatError(path, f"the Parquet data are damaged ({problem}): copy the file again")
+    if not metadata.num_rows:
+        raise FormatError(path, "no row in it: give a table that has some")
+    return sum(in_groups)
 
 
 def _text_of(path: str | Path, field: Any, pa: Any, is_sequence: bool) -> Callable[[Any], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -44,12 +43,6 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
                 f"output_dir={output_dir}: cannot be written ({problem}): pass another"
             ) from error
         raise
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file's content, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _replace(final: Path, aside: Path, files: Collection[str]) -> None:

@@ -81,7 +81,7 @@ def array_bytes(array: NDArray[Any]) -> tuple[bytes, int]:
     return content, len(content) - array.nbytes
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: str | Path) -> str:
     """Return the sha256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

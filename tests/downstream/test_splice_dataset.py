@@ -49,7 +49,7 @@ def test_a_split_survives_the_trip_whatever_its_contigs_are_called(copy: Path) -
 
 
 def record_hash(folder: Path, name: str) -> None:
-    from dnabert_nemo.shards.folder import file_sha256
+    from dnabert_nemo.shards.records import file_sha256
 
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = file_sha256(folder / name)

@@ -23,7 +23,7 @@ from dnabert_nemo.downstream.report import (
 )
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, load_splice_dataset
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.shards.folder import file_sha256
+from dnabert_nemo.shards.records import file_sha256
 
 
 @pytest.fixture(scope="module")

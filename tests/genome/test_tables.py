@@ -255,3 +255,18 @@ def test_damaged_parquet_is_a_table_or_an_error(tmp_path: Path, changes: list[tu
         assert read(path)
     except FormatError:
         return
+
+
+@pytest.mark.parametrize("stated", [-3, 0, 1, 3])
+def test_a_number_of_rows_that_the_row_groups_deny(stated: int, tmp_path: Path) -> None:
+    """The footer's count alone, a zigzag byte, is changed: a table must not lose rows in silence."""
+    path = parquet(tmp_path / "x", id=["a", "b"], sequence=["ACGT", "NN"], seq_length=[4, 2])
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    zigzag = {2: 4, -3: 5, 0: 0, 1: 2, 3: 6}
+    count = b"\x16" + bytes([zigzag[2]]) + b"\x19\x1c"  # num_rows, then the list of one row group
+    assert content.count(count, footer) == 1
+    changed = b"\x16" + bytes([zigzag[stated]]) + b"\x19\x1c"
+    path.write_bytes(content[:footer] + content[footer:].replace(count, changed))
+    with pytest.raises(FormatError, match=rf"it states {stated} rows and row groups of 2"):
+        read(path)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.shards.folder import file_sha256, publish
+from dnabert_nemo.shards.folder import publish
+from dnabert_nemo.shards.records import file_sha256
 
 FILES = ("a.txt", "b.txt")
 
