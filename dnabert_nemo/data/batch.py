@@ -33,6 +33,23 @@ class MicroBatch:
     hidden_base: Tensor  # int64 [J]: its code, 0..3 in A, T, C, G
     num_tokens: int  # without padding, with CLS and SEP
     num_samples: int
+    first: int = 0  # of a part: where in T it begins; segment_lengths and the two counts are the whole's
+
+    def part(self, first: int, count: int) -> MicroBatch:
+        """Return the tokens `first` to `first + count` alone, with what is to be predicted there."""
+        begin, end = torch.searchsorted(self.masked_at, torch.tensor([first, first + count])).tolist()
+        here = (self.hidden_token >= begin) & (self.hidden_token < end)
+        return replace(
+            self,
+            ids=self.ids[first : first + count],
+            positions=self.positions[first : first + count],
+            masked_at=self.masked_at[begin:end] - first,
+            labels=self.labels[begin:end],
+            hidden_token=self.hidden_token[here] - begin,
+            hidden_offset=self.hidden_offset[here],
+            hidden_base=self.hidden_base[here],
+            first=first,
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MicroBatch:
         """Copy every tensor to a device."""

@@ -1,18 +1,20 @@
 """BERT for packed rows: Megatron's embedding and transformer block, then the head of the task.
 
-T packed tokens, M masked places, B samples, H hidden, V padded vocabulary, C classes, R tensor-parallel
-ranks. Hidden states are Megatron's [T, 1, H], or [T / R, 1, H] between layers under sequence parallelism.
+T packed tokens (of this rank, under context parallelism), M masked places, B samples, H hidden, V padded
+vocabulary, C classes, R tensor-parallel ranks. Hidden states are Megatron's [T, 1, H], or [T / R, 1, H]
+between layers under sequence parallelism. A stage is one run of layers; `Runs` holds those of a rank that has
+several.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from megatron.core import tensor_parallel
 from megatron.core.models.bert.bert_lm_head import BertLMHead
-from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
 from megatron.core.models.common.language_module.language_module import LanguageModule
 from megatron.core.transformer.enums import ModelType
 from megatron.core.transformer.module import MegatronModule
@@ -22,27 +24,28 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from dnabert_nemo.data.batch import MicroBatch
 from dnabert_nemo.megatron import topology
 from dnabert_nemo.megatron.attention import segments
-from dnabert_nemo.megatron.layers import bert_layers
+from dnabert_nemo.megatron.layers import bert_embedding, bert_layers
 from dnabert_nemo.megatron.shape import BertShape
 
 
 class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
-    """This pipeline stage of the masked language model; only masked places reach its head.
+    """A stage of the masked language model: the run-th run of layers of this rank and what is at its ends.
 
-    The head is dense, GELU, LayerNorm and the tied embedding with a bias. Rows of the embedding that only
-    pad the vocabulary stay zero and their logits are minus infinity, so they win no softmax and learn
-    nothing.
+    Only masked places reach its head, which is dense, GELU, LayerNorm and the tied embedding with a bias.
+    Rows of the embedding that only pad the vocabulary stay zero and their logits are minus infinity, so they
+    win no softmax and learn nothing.
     """
 
-    def __init__(self, config: TransformerConfig, shape: BertShape) -> None:
+    def __init__(self, config: TransformerConfig, shape: BertShape, run: int = 0) -> None:
         super().__init__(config=config)
         self.shape = shape
         self.model_type = ModelType.encoder_or_decoder
-        self.pre_process, self.post_process = topology.is_first_stage(), topology.is_last_stage()
+        self.pre_process, self.post_process = topology.is_first_stage(run), topology.is_last_stage(run)
+        self.vp_stage = _vp_stage(config, run)
         self.share_embeddings_and_output_weights = True
         if self.pre_process:
-            self.embedding = _embedding(config, shape)
-        self.encoder = _encoder(config, self.pre_process, self.post_process)
+            self.embedding = bert_embedding(config, shape)
+        self.encoder = _encoder(config, shape, self.pre_process, self.post_process, self.vp_stage)
         if self.post_process:
             whole = _on_whole_rows(config)
             self.lm_head = BertLMHead(shape.hidden_size, whole)
@@ -78,17 +81,18 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
 
 
 class BertForClassification(MegatronModule):  # type: ignore[misc]
-    """This pipeline stage of a classifier: the encoder, then H-64-C on one token of each sample."""
+    """A stage of a classifier, as of the language model; its head is H-64-C on one token of each sample."""
 
-    def __init__(self, config: TransformerConfig, shape: BertShape, num_classes: int) -> None:
+    def __init__(self, config: TransformerConfig, shape: BertShape, num_classes: int, run: int = 0) -> None:
         super().__init__(config=config)
         self.shape = shape
         self.model_type = ModelType.encoder_or_decoder
-        self.pre_process, self.post_process = topology.is_first_stage(), topology.is_last_stage()
+        self.pre_process, self.post_process = topology.is_first_stage(run), topology.is_last_stage(run)
+        self.vp_stage = _vp_stage(config, run)
         self.share_embeddings_and_output_weights = False
         if self.pre_process:
-            self.embedding = _embedding(config, shape)
-        self.encoder = _encoder(config, self.pre_process, self.post_process)
+            self.embedding = bert_embedding(config, shape)
+        self.encoder = _encoder(config, shape, self.pre_process, self.post_process, self.vp_stage)
         if self.post_process:
             self.head = torch.nn.Sequential(
                 torch.nn.Linear(shape.hidden_size, 64), torch.nn.ReLU(), torch.nn.Linear(64, num_classes)
@@ -118,17 +122,51 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
 Stage = BertForMaskedLM | BertForClassification
 
 
-def _embedding(config: TransformerConfig, shape: BertShape) -> LanguageModelEmbedding:
-    return LanguageModelEmbedding(config, shape.padded_vocab_size, shape.max_position_embeddings)
+class Runs(torch.nn.ModuleList):
+    """The stages of a rank that holds several runs of layers (interleaved pipelines), in the model's order.
+
+    Their tensors have the one-rank names of the whole model, so checkpoints know no runs.
+    """
+
+    @property
+    def config(self) -> TransformerConfig:
+        return self[0].config
+
+    def sharded_state_dict(self, **settings: Any) -> dict[str, Any]:
+        """Describe the tensors of each stage, by its number."""
+        return {str(run): stage.sharded_state_dict(**settings) for run, stage in enumerate(self)}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take what was read into the room that `sharded_state_dict` described."""
+        for run, stage in enumerate(self):
+            stage.load_state_dict(state[str(run)], strict=strict, assign=assign)
 
 
-def _encoder(config: TransformerConfig, pre_process: bool, post_process: bool) -> TransformerBlock:
-    return TransformerBlock(config, bert_layers(config), pre_process=pre_process, post_process=post_process)
+def build(new_stage: Callable[[int], Stage]) -> Stage | Runs:
+    """Make what this rank holds of a model: one stage, or as many as it has runs of layers."""
+    if topology.num_runs() == 1:
+        return new_stage(0)
+    return Runs([new_stage(run) for run in range(topology.num_runs())])
+
+
+def _vp_stage(config: TransformerConfig, run: int) -> int | None:
+    return run if config.virtual_pipeline_model_parallel_size is not None else None
+
+
+def _encoder(
+    config: TransformerConfig, shape: BertShape, pre_process: bool, post_process: bool, vp_stage: int | None
+) -> TransformerBlock:
+    layers = bert_layers(config, shape.transformer_block_type, vp_stage)
+    return TransformerBlock(
+        config, layers, pre_process=pre_process, post_process=post_process, vp_stage=vp_stage
+    )
 
 
 def _hidden_states(stage: Stage, batch: Any) -> torch.Tensor:
     embedded = stage.embedding(batch.ids[None], batch.positions[None]) if stage.pre_process else None
-    return stage.encoder(embedded, attention_mask=None, packed_seq_params=segments(batch.segment_lengths))
+    is_part = stage.config.context_parallel_size > 1
+    here = segments(batch.segment_lengths, *((batch.first, batch.ids.numel()) if is_part else ()))
+    return stage.encoder(embedded, attention_mask=None, packed_seq_params=here)
 
 
 def _whole_rows(hidden: torch.Tensor, config: TransformerConfig) -> torch.Tensor:

@@ -16,12 +16,17 @@ from megatron.core.transformer.module import Float16Module, MegatronModule
 
 from dnabert_nemo.data.batch import StepBatch
 from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.bert import Runs, Stage
 
 Loss = Callable[[torch.Tensor, Any], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 
-def data_parallel(module: MegatronModule, *, distributed_optimizer: bool) -> DistributedDataParallel:
-    """Wrap a stage for training: weights in its config's type, gradients summed over data ranks in fp32."""
+def data_parallel(module: Stage | Runs, *, distributed_optimizer: bool) -> torch.nn.ModuleList:
+    """Wrap each stage for training: weights in its config's type, gradients summed over data ranks in fp32.
+
+    Returns:
+        What was made of each run of layers of this rank, in order.
+    """
     config = module.config
     config.finalize_model_grads_func = finalize_model_grads
     ddp_config = DistributedDataParallelConfig(
@@ -29,9 +34,18 @@ def data_parallel(module: MegatronModule, *, distributed_optimizer: bool) -> Dis
         use_distributed_optimizer=distributed_optimizer,
         overlap_grad_reduce=torch.cuda.is_available(),
     )
-    wrapped = DistributedDataParallel(config, ddp_config, in_model_precision(module))
-    config.no_sync_func = wrapped.no_sync
-    return wrapped
+    wrapped = [
+        DistributedDataParallel(config, ddp_config, in_model_precision(stage), disable_bucketing=run > 0)
+        for run, stage in enumerate(stages(module))
+    ]
+    no_sync = [each.no_sync for each in wrapped]
+    config.no_sync_func = no_sync if len(no_sync) > 1 else no_sync[0]
+    return torch.nn.ModuleList(wrapped)
+
+
+def stages(module: torch.nn.Module) -> list[Any]:
+    """Return the stages of this rank, one or one for each of its runs of layers."""
+    return list(module) if isinstance(module, torch.nn.ModuleList) else [module]
 
 
 def in_model_precision(module: MegatronModule) -> MegatronModule:
@@ -53,7 +67,7 @@ def whole_counts(step: StepBatch) -> tuple[int, int]:
 
 
 def run_step(
-    model: MegatronModule,
+    model: torch.nn.Module,
     micro_batches: Sequence[Any],
     loss: Loss,
     *,
@@ -68,14 +82,14 @@ def run_step(
     of the pipeline.
 
     Args:
-        model: a stage; for training, one wrapped by `data_parallel`.
+        model: what this rank holds; for training, wrapped by `data_parallel`.
         micro_batches: this data rank's micro batches, the same on its tensor and pipeline peers.
         loss: maps the last stage's output and its micro batch to (summed loss, count, sums).
         hidden_tokens: T, the packed tokens of a micro batch.
     """
 
     def forward(batches: Any, stage: MegatronModule) -> tuple[torch.Tensor, Callable[..., Any]]:
-        batch = next(batches)
+        batch = _own_tokens(next(batches))
 
         def measure(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
             summed, count, sums = loss(output, batch)
@@ -83,10 +97,11 @@ def run_step(
 
         return stage(batch), measure
 
+    runs = stages(model)
     measured = get_forward_backward_func()(
         forward_step_func=forward,
-        data_iterator=iter(micro_batches),
-        model=model,
+        data_iterator=[iter(micro_batches) for _ in runs],
+        model=runs,
         num_microbatches=len(micro_batches),
         seq_length=hidden_tokens,
         micro_batch_size=1,
@@ -95,4 +110,12 @@ def run_step(
     sums = torch.zeros(num_sums, dtype=torch.double, device=topology.device())
     for micro_batch in measured:
         sums += micro_batch["sums"]
-    return topology.sum_over_data_ranks(topology.broadcast_from_last_stage(sums))
+    return topology.sum_over_token_ranks(topology.broadcast_from_last_stage(sums))
+
+
+def _own_tokens(batch: Any) -> Any:
+    """Under context parallelism every rank takes as many tokens of the row, in the order of the ranks."""
+    if topology.context_size() == 1:
+        return batch
+    count = batch.ids.numel() // topology.context_size()
+    return batch.part(topology.context_rank() * count, count)

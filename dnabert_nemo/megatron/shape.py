@@ -1,45 +1,22 @@
-"""The shape of the encoder and how it becomes megatron-core's TransformerConfig."""
+"""How the shape of the encoder becomes megatron-core's TransformerConfig."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from dnabert_nemo.megatron.bert_shape import BertShape
+from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.sizes import ParallelSizes
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class BertShape:
-    """Sizes of a BERT encoder; its `vocab_size` tokens are padded to `padded_vocab_size` rows."""
-
-    vocab_size: int
-    padded_vocab_size: int
-    num_layers: int = 12
-    hidden_size: int = 768
-    ffn_hidden_size: int = 3072
-    num_attention_heads: int = 12
-    max_position_embeddings: int = 512
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    layernorm_epsilon: float = 1e-12
-    init_method_std: float = 0.02
-
-    def num_parameters(self) -> int:
-        """Trainable parameters of the masked language model, tied embedding counted once."""
-        h, f = self.hidden_size, self.ffn_hidden_size
-        embeddings = (self.padded_vocab_size + self.max_position_embeddings) * h
-        layer = 4 * (h * h + h) + (2 * h * f + f + h) + 2 * (2 * h)
-        head = (h * h + h) + 2 * h + self.padded_vocab_size
-        return embeddings + self.num_layers * layer + 2 * h + head
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The dtype of the model's own weights at `precision` (fp32, bf16, fp16); main weights stay fp32."""
+    """The dtype of the model's own weights at `precision` (fp32, bf16, fp16, or fp8, whose products
+    alone are in fp8); main weights stay fp32.
+    """
     return _DTYPES[precision]
 
 
@@ -47,8 +24,10 @@ def _leave(weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-def transformer_config(shape: BertShape, sizes: ParallelSizes, precision: str) -> TransformerConfig:
-    """Build megatron-core's config: pre-LN, erf GELU, biases everywhere, loss summed over tokens.
+def transformer_config(
+    shape: BertShape, sizes: ParallelSizes, precision: str, recompute: Recompute | None = None
+) -> TransformerConfig:
+    """Build megatron-core's config: erf GELU, biases everywhere, loss summed over tokens.
 
     Weights are drawn by `weights.initialize` and not by megatron-core, so that they do not depend on the
     sizes. Its own
@@ -71,10 +50,15 @@ def transformer_config(shape: BertShape, sizes: ParallelSizes, precision: str) -
         gradient_accumulation_fusion=False,
         tensor_model_parallel_size=sizes.tensor,
         pipeline_model_parallel_size=sizes.pipeline,
+        virtual_pipeline_model_parallel_size=sizes.virtual if sizes.virtual > 1 else None,
+        pipeline_model_parallel_layout=_layout(sizes),
+        context_parallel_size=sizes.context,
         sequence_parallel=sizes.sequence_parallel,
+        **(recompute or Recompute()).settings(),
         params_dtype=dtype,
         pipeline_dtype=dtype,
-        bf16=precision == "bf16",
+        bf16=dtype == torch.bfloat16,
+        fp8="hybrid" if precision == "fp8" else None,  # E4M3 forward, E5M2 backward
         fp16=precision == "fp16",
         use_cpu_initialization=not torch.cuda.is_available(),
         init_method=_leave,
@@ -82,3 +66,11 @@ def transformer_config(shape: BertShape, sizes: ParallelSizes, precision: str) -
         calculate_per_token_loss=True,
         batch_p2p_comm=torch.cuda.is_available(),
     )
+
+
+def _layout(sizes: ParallelSizes) -> list[list[str]] | None:
+    """Name what each run of layers holds, as megatron-core wants it; it calls every layer a decoder."""
+    if sizes.layout is None:
+        return None
+    runs = [["decoder"] * num_layers for num_layers in sizes.layout]
+    return [["embedding", *runs[0]], *runs[1:-1], [*runs[-1], "loss"]]

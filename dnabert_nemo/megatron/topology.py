@@ -31,10 +31,15 @@ def start(sizes: ParallelSizes, seed: int) -> None:
         dist.init_process_group(
             "nccl" if torch.cuda.is_available() else "gloo", store=dist.HashStore(), rank=0, world_size=1
         )
-    if parallel_state.is_initialized() and running_sizes() != (sizes.tensor, sizes.pipeline):
-        parallel_state.destroy_model_parallel()
+    if parallel_state.is_initialized() and running_sizes() != _of_groups(sizes):
+        _end_groups()
     if not parallel_state.is_initialized():
-        parallel_state.initialize_model_parallel(sizes.tensor, sizes.pipeline)
+        parallel_state.initialize_model_parallel(
+            sizes.tensor,
+            sizes.pipeline,
+            virtual_pipeline_model_parallel_size=sizes.virtual if sizes.virtual > 1 else None,
+            context_parallel_size=sizes.context,
+        )
     seed_ranks(seed)
 
 
@@ -43,22 +48,37 @@ def is_started() -> bool:
     return bool(parallel_state.is_initialized())
 
 
-def running_sizes() -> tuple[int, int]:
-    """The (tensor, pipeline) sizes of the groups that were started."""
+def running_sizes() -> tuple[int, int, int, int]:
+    """The (tensor, pipeline, virtual, context) sizes of the groups that were started."""
     return (
         parallel_state.get_tensor_model_parallel_world_size(),
         parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_virtual_pipeline_model_parallel_world_size() or 1,
+        parallel_state.get_context_parallel_world_size(),
     )
 
 
+def _end_groups() -> None:
+    """Leave the groups there are: Megatron ends some and forgets the others, with the threads of each."""
+    groups = parallel_state._global_process_group_list or ()
+    parallel_state.destroy_model_parallel()
+    for group in groups:
+        if group is not None and group in dist.distributed_c10d._world.pg_map:
+            dist.destroy_process_group(group)
+
+
+def _of_groups(sizes: ParallelSizes) -> tuple[int, int, int, int]:
+    return (sizes.tensor, sizes.pipeline, sizes.virtual, sizes.context)
+
+
 def seed_ranks(seed: int) -> None:
-    """Seed this rank by (seed, pipeline rank, data rank), and Megatron's tracker by tensor rank too.
+    """Seed this rank by (seed, pipeline, data and context rank), and Megatron's tracker by tensor rank too.
 
     What tensor-parallel peers compute alike (dropout on whole hidden states) draws from the default
     generator; what they split (attention dropout, sequence-parallel regions) from the tracker, which differs
     by tensor rank.
     """
-    stage_seed = seed + 100 * pipeline_rank() + 10_000 * data_rank()
+    stage_seed = seed + 100 * pipeline_rank() + 10_000 * (data_rank() * context_size() + context_rank())
     torch.manual_seed(stage_seed)
     tensor_parallel.model_parallel_cuda_manual_seed(stage_seed, force_reset_rng=True)
 
@@ -99,12 +119,27 @@ def data_size() -> int:
     return int(parallel_state.get_data_parallel_world_size())
 
 
-def is_first_stage() -> bool:
-    return bool(parallel_state.is_pipeline_first_stage())
+def context_rank() -> int:
+    return int(parallel_state.get_context_parallel_rank())
 
 
-def is_last_stage() -> bool:
-    return bool(parallel_state.is_pipeline_last_stage())
+def context_size() -> int:
+    return int(parallel_state.get_context_parallel_world_size())
+
+
+def num_runs() -> int:
+    """Runs of layers that each pipeline rank holds."""
+    return int(parallel_state.get_virtual_pipeline_model_parallel_world_size() or 1)
+
+
+def is_first_stage(run: int = 0) -> bool:
+    """Whether the model begins with this run of layers of this rank."""
+    return run == 0 and bool(parallel_state.is_pipeline_first_stage(ignore_virtual=True))
+
+
+def is_last_stage(run: int = 0) -> bool:
+    """Whether the model ends with this run of layers of this rank."""
+    return run == num_runs() - 1 and bool(parallel_state.is_pipeline_last_stage(ignore_virtual=True))
 
 
 def broadcast_from_last_stage(tensor: torch.Tensor) -> torch.Tensor:
@@ -127,4 +162,10 @@ def least_over_data_ranks(tensor: torch.Tensor) -> torch.Tensor:
 def sum_over_data_ranks(tensor: torch.Tensor) -> torch.Tensor:
     """Add up over the data-parallel ranks, in place."""
     dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group())
+    return tensor
+
+
+def sum_over_token_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """Add up over the ranks that hold other tokens, data- and context-parallel, in place."""
+    dist.all_reduce(tensor, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
     return tensor

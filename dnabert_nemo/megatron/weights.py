@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, is_main_replica
 from megatron.core.transformer.module import MegatronModule
 
@@ -26,7 +27,7 @@ _POSITIONS = "embedding.position_embeddings.weight"
 
 def shards(module: MegatronModule) -> Iterator[ShardedTensor]:
     """Walk over this rank's parameters, each with its one-rank name (`key`) and place in the whole."""
-    for value in module.sharded_state_dict(metadata={"non_homogeneous_layers": True}).values():
+    for value in nested_values(module.sharded_state_dict(metadata={"non_homogeneous_layers": True})):
         if isinstance(value, ShardedTensor):
             yield value
 

@@ -74,3 +74,20 @@ def test_dropout_is_for_training_and_draws_from_the_tracker(attention) -> None:
     assert not torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)  # tensor-parallel peers keep this generator in step
     torch.testing.assert_close(attend(attention.eval(), qkv, lengths), dense(qkv, lengths))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=8).map(tuple),
+    ranks=st.integers(1, 5),
+)
+def test_the_parts_of_a_row_are_of_the_segments_they_lie_in(lengths: tuple[int, ...], ranks: int) -> None:
+    lengths += ((-sum(lengths)) % ranks,) if sum(lengths) % ranks else ()
+    of_token = [segment for segment, length in enumerate(lengths) for _ in range(length)]
+    count = len(of_token) // ranks
+    for first in range(0, len(of_token), count):
+        here = segments(lengths, first, count)
+        seen = of_token[first : first + count]
+        assert here.lengths == lengths
+        assert here.others == (seen[0], len(lengths) - 1 - seen[-1])
+        assert here.own == tuple(seen.count(segment) for segment in range(seen[0], seen[-1] + 1))

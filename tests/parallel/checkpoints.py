@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from layouts import LAYOUTS, ONE_RANK, WRITERS, Layout
+from layouts import LAYOUTS, ONE_RANK, RESHAPED, WRITERS, Layout
 from omegaconf import OmegaConf
 from ranks import SEED, TOKENS_PER_ROW, Trainer, shape, stage, steps
 
@@ -25,16 +25,42 @@ def read_checkpoints(folder: Path, num_steps: int) -> dict[str, list[float]]:
     for writer, name in WRITERS.items():
         sizes = LAYOUTS[world][0].sizes
         layout = Layout(world, sizes, distributed_optimizer="distributed" in writer)
-        module = stage(layout)
-        with torch.no_grad():
-            for parameter in module.parameters():  # what is not read shows
-                parameter.zero_()
-        trainer = Trainer(layout, module)
-        progress = checkpoint.load(folder / name, module, trainer.optimizer)
+        trainer = Trainer(layout, _emptied(stage(layout)))
+        progress = checkpoint.load(folder / name, trainer.module, trainer.optimizer)
         for batch in steps(folder, num_steps)[progress["steps"] :]:
             trainer.take(batch)
         losses[writer] = trainer.losses
     return losses
+
+
+def reshape(folder: Path, num_steps: int) -> dict[str, dict[str, list[float]]]:
+    """Write a checkpoint after one step in each of `RESHAPED`, and go on from each in each: the losses.
+
+    All are of four ranks, so what a model does not share is data parallel, over which the optimizer's state
+    is sharded: that is reshaped too.
+    """
+    layouts = {name: Layout(4, sizes, distributed_optimizer=True) for name, sizes in RESHAPED.items()}
+    for name, layout in layouts.items():
+        trainer = Trainer(layout, stage(layout))
+        trainer.take(steps(folder, 1)[0])
+        checkpoint.save(folder / f"{name}.ckpt", trainer.module, trainer.optimizer, {"steps": 1})
+    losses: dict[str, dict[str, list[float]]] = {name: {} for name in layouts}
+    for reader, layout in layouts.items():
+        for writer in layouts:
+            trainer = Trainer(layout, _emptied(stage(layout)))
+            progress = checkpoint.load(folder / f"{writer}.ckpt", trainer.module, trainer.optimizer)
+            for batch in steps(folder, num_steps)[progress["steps"] :]:
+                trainer.take(batch)
+            losses[writer][reader] = trainer.losses
+    return losses
+
+
+def _emptied(module: Any) -> Any:
+    """Set all weights to zero: what is not read shows."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    return module
 
 
 def write_nemo(folder: Path) -> None:

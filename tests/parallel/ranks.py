@@ -22,7 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from layouts import LAYOUTS, LEARNING_RATE, ONE_RANK, ONE_RANK_BF16, SHARED, WRITERS, Layout
+from golden_curve import GOLDEN_CURVE
+from layouts import LAYOUTS, LEARNING_RATE, ONE_RANK, SHARED, WRITERS, Layout
 
 SEED = 7
 ROWS, TOKENS_PER_ROW, MAX_POSITIONS = 4, 256, 128
@@ -92,35 +93,42 @@ def main(folder: Path, num_steps: int) -> None:
         record(layout.name, train(layout, folder, num_steps))
     if world == 2:
         record("dropout", dropout())
+        record("losses under dropout", losses_under_dropout(folder))
         record("streamed", streamed(folder))
+        record("optimizer bytes", optimizer_bytes())
     else:
-        from checkpoints import read_checkpoints, read_nemo, write_nemo
+        from checkpoints import read_checkpoints, read_nemo, reshape, write_nemo
 
         record(f"checkpoints on {world}", read_checkpoints(folder, num_steps))
         if world == 4:
+            record("reshaped", reshape(folder, num_steps))
             write_nemo(folder)
         else:
             record("nemo", read_nemo(folder))
+            record("curve", curve(folder))
     dist.destroy_process_group()
 
 
-def shape(dropout: float = 0.0) -> Any:
+def shape(dropout: float = 0.0, block_type: str = "pre_ln") -> Any:
     from dnabert_nemo.megatron.shape import BertShape
 
-    return BertShape(69, 128, 4, 64, 256, 4, MAX_POSITIONS, hidden_dropout=dropout, attention_dropout=dropout)
+    sizes = (69, 128, 4, 64, 256, 4, MAX_POSITIONS)
+    return BertShape(
+        *sizes, hidden_dropout=dropout, attention_dropout=dropout, transformer_block_type=block_type
+    )
 
 
 def stage(layout: Layout, dropout: float = 0.0) -> Any:
-    """Start the layout's groups and make this rank's stage with its first weights."""
+    """Start the layout's groups and make what this rank holds of the model, with its first weights."""
     from dnabert_nemo.megatron import topology, weights
-    from dnabert_nemo.megatron.bert import BertForMaskedLM
+    from dnabert_nemo.megatron.bert import BertForMaskedLM, build
     from dnabert_nemo.megatron.shape import transformer_config
 
     topology.start(layout.sizes, SEED)
-    module = BertForMaskedLM(
-        transformer_config(shape(dropout), layout.sizes, layout.precision), shape(dropout)
-    )
-    weights.initialize(module, module.shape, SEED)
+    whole = shape(dropout, layout.block_type)
+    config = transformer_config(whole, layout.sizes, layout.precision, layout.recompute)
+    module = build(lambda run: BertForMaskedLM(config, whole, run))
+    weights.initialize(module, whole, SEED)
     return module
 
 
@@ -160,6 +168,7 @@ class Trainer:
         # first step would blow up the sign of their noise to the learning rate
         self.optimizer = MegatronAdamW(self.ddp, OptimizerSettings(name=name, lr=LEARNING_RATE, eps=1e-6))
         self.loss = MaskedLMLoss(3)
+        self.gradients: dict[str, Any] = {}
         self.losses: list[float] = []
         self.grad_norms: list[float] = []
 
@@ -176,9 +185,11 @@ class Trainer:
             training=training,
         )
 
-    def take(self, step: Any) -> None:
+    def take(self, step: Any, keep_gradients: bool = False) -> None:
         self.optimizer.zero_grad()
         sums = self.sums(step, training=True)
+        if keep_gradients:
+            self.gradients = _gradients(self.module)
         self.optimizer.step()
         self.losses.append(float(sums[0] / sums[1]))
         self.grad_norms.append(self.optimizer.grad_norm)
@@ -196,11 +207,12 @@ def train(layout: Layout, folder: Path, num_steps: int) -> dict[str, Any]:
     trainer = Trainer(layout, module)
     batches = steps(folder, num_steps + 1)
     for number, batch in enumerate(batches[:-1]):
-        trainer.take(batch)
+        trainer.take(batch, keep_gradients=number == 0)
         if number == 0:
             after_one_step = weights.gather(module)
             if dist.get_rank() == 0:
                 torch.save(after_one_step, folder / f"{layout.name}.pt")
+                torch.save(trainer.gradients, folder / f"{layout.name}.gradients.pt")
             if layout.name in WRITERS:
                 checkpoint.save(folder / WRITERS[layout.name], module, trainer.optimizer, {"steps": 1})
     evaluated = trainer.sums(batches[-1], training=False).tolist()
@@ -215,6 +227,22 @@ def train(layout: Layout, folder: Path, num_steps: int) -> dict[str, Any]:
         "first_weights": first_weights,
         "ranks_agree": all(each == on_every_rank[0] for each in on_every_rank),
     }
+
+
+def _gradients(module: Any) -> dict[str, Any]:
+    """Gather the gradients before clipping, by the names of their weights.
+
+    Under the distributed optimizer a rank knows only those it will step, so theirs are not all of them.
+    """
+    from dnabert_nemo.megatron import weights
+
+    kept = [(parameter, parameter.data) for parameter in module.parameters()]
+    for parameter, _ in kept:
+        parameter.data = parameter.main_grad.clone()
+    gathered = weights.gather(module)
+    for parameter, data in kept:
+        parameter.data = data
+    return gathered
 
 
 def _sha256(tensors: dict[str, Any]) -> str:
@@ -262,6 +290,49 @@ def dropout() -> dict[str, bool]:
     return found
 
 
+def losses_under_dropout(folder: Path, num_draws: int = 24) -> dict[str, list[float]]:
+    """Measure the loss of one step again and again with dropout, in every way that two ranks share a model."""
+    from dnabert_nemo.megatron.sizes import ParallelSizes
+
+    losses: dict[str, list[float]] = {}
+    for sizes in (
+        ParallelSizes(),
+        ParallelSizes(2),
+        ParallelSizes(2, 1, True),
+        ParallelSizes(1, 2),
+        ParallelSizes(context=2),
+    ):
+        layout = Layout(2, sizes)
+        trainer = Trainer(layout, stage(layout, dropout=0.3))
+        [batch] = steps(folder, 1)
+        sums = [trainer.sums(batch, training=True) for _ in range(num_draws)]
+        losses[layout.name] = [float(each[0] / each[1]) for each in sums]
+    return losses
+
+
+def optimizer_bytes() -> dict[str, int]:
+    """Measure the optimizer's state on a rank of two, with and without sharding it over them."""
+    from dnabert_nemo.megatron.sizes import ParallelSizes
+
+    held = {}
+    for distributed in (False, True):
+        layout = Layout(2, ParallelSizes(), distributed_optimizer=distributed)
+        trainer = Trainer(layout, stage(layout))
+        for parameter in trainer.module.parameters():
+            parameter.main_grad.fill_(1.0)
+        trainer.optimizer.step()
+        held[layout.name] = trainer.optimizer.state_bytes()
+    return held
+
+
+def curve(folder: Path) -> list[float]:
+    """Train on one rank for as many steps as the golden curve has, and return the losses."""
+    trainer = Trainer(ONE_RANK, stage(ONE_RANK))
+    for batch in steps(folder, len(GOLDEN_CURVE)):
+        trainer.take(batch)
+    return trainer.losses
+
+
 def streamed(folder: Path) -> dict[str, Any]:
     """Stream shards on two data ranks; return what each knows of every step, and what both are told of it."""
     import torch.distributed as dist
@@ -294,15 +365,44 @@ def streamed(folder: Path) -> dict[str, Any]:
     return {"own": [each[0] for each in on_every_rank], "whole": [each[1] for each in on_every_rank]}
 
 
-def table(results: dict[str, Any]) -> str:
-    """Lay the losses of all layouts side by side, with the largest distance of each from one rank."""
-    lines = [f"{'':42}{'|loss - one rank|':>18}  losses"]
-    for layout in (ONE_RANK, ONE_RANK_BF16, *SHARED):
-        losses = results[layout.name]["losses"]
-        one_rank = results[(ONE_RANK if layout.precision == "fp32" else ONE_RANK_BF16).name]["losses"]
-        distance = max(abs(a - b) for a, b in zip(losses, one_rank, strict=True))
-        lines.append(f"{layout.name:42}{distance:18.1e}  {' '.join(f'{loss:.6f}' for loss in losses)}")
+def table(folder: Path, results: dict[str, Any]) -> str:
+    """Lay all layouts side by side: how far each is from one rank, the largest distance there is."""
+    lines = [f"{'':58}{'loss':>9}{'grad norm':>11}{'gradient':>10}{'weights':>9}  losses"]
+    for layout in dict.fromkeys([each.one_rank for each in SHARED] + SHARED):
+        own, one_rank = results[layout.name], results[layout.one_rank.name]
+        far = [
+            max(abs(a / b - 1) if b else abs(a) for a, b in zip(own[key], one_rank[key], strict=True))
+            for key in ("losses", "grad_norms")
+        ]
+        far += [distance(folder, layout, part) for part in (".gradients", "")]
+        figures = "".join(f"{each:{width}.1e}" for each, width in zip(far, (9, 11, 10, 9), strict=True))
+        lines.append(f"{layout.name:58}{figures}  {' '.join(f'{loss:.6f}' for loss in own['losses'])}")
+    lines.append(
+        "loss, grad norm: relative; gradient of the first step, weights after it: the largest of any"
+    )
     return "\n".join(lines)
+
+
+def reshaped_table(results: dict[str, Any]) -> str:
+    """Lay out the last loss of every reader of every writer's checkpoint."""
+    reshaped = results["reshaped"]
+    lines = [f"{'written at':24}" + "".join(f"{'read at ' + name:>32}" for name in reshaped)]
+    for writer, by_reader in reshaped.items():
+        lines.append(f"{writer:24}" + "".join(f"{by_reader[reader][-1]:32.6f}" for reader in reshaped))
+    return "\n".join(lines)
+
+
+def distance(folder: Path, layout: Layout, part: str) -> float:
+    """Return how far any element is from one rank's at most: of `.gradients`, or of weights after a step."""
+    import torch
+
+    if part and layout.distributed_optimizer:
+        return float("nan")
+    own, one_rank = (
+        torch.load(folder / f"{each.name}{part}.pt", weights_only=True) for each in (layout, layout.one_rank)
+    )
+    assert own.keys() == one_rank.keys()
+    return max(float((own[name] - tensor).abs().max()) for name, tensor in one_rank.items())
 
 
 def _started_by_hand(num_steps: int) -> None:
@@ -313,7 +413,10 @@ def _started_by_hand(num_steps: int) -> None:
             printed = start(num_ranks, folder, num_steps, timeout=900)
             if not {layout.name for layout in LAYOUTS[num_ranks]} <= read_results(folder).keys():
                 sys.exit(printed)
-        print(table(read_results(folder)))
+        results = read_results(folder)
+        print(table(folder, results), reshaped_table(results), sep="\n\n")
+        for name, num_bytes in results["optimizer bytes"].items():
+            print(f"{name}: {num_bytes:,} bytes of optimizer state on a rank")
 
 
 if __name__ == "__main__":

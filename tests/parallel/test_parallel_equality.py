@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import sqrt
+from statistics import mean, stdev, variance
 from typing import Any
 
 import pytest
-import torch
-from layouts import LEARNING_RATE, ONE_RANK, ONE_RANK_BF16, SHARED, Layout
+from golden_curve import GOLDEN_CURVE
+from layouts import LEARNING_RATE, ONE_RANK, SHARED, Layout
+from ranks import distance
 
 FP32 = [layout for layout in SHARED if layout.precision == "fp32"]
 BF16 = [layout for layout in SHARED if layout.precision == "bf16"]
@@ -18,27 +21,28 @@ def named(layouts: list[Layout]) -> Any:
 
 @named(FP32)
 def test_losses_and_gradient_norms_are_one_ranks(results, layout: Layout) -> None:
-    shared, one_rank = results[layout.name], results[ONE_RANK.name]
+    shared, one_rank = results[layout.name], results[layout.one_rank.name]
     assert shared["losses"] == pytest.approx(one_rank["losses"], rel=1e-5)
     assert shared["grad_norms"] == pytest.approx(one_rank["grad_norms"], rel=1e-5)
     assert shared["evaluated"] == pytest.approx(one_rank["evaluated"], rel=1e-5)
 
 
+@named([layout for layout in FP32 if not layout.distributed_optimizer])
+def test_the_gradient_is_one_ranks(results, layout: Layout) -> None:
+    norm = results[layout.name]["grad_norms"][0]
+    assert distance(results.folder, layout, ".gradients") < 1e-5 * norm
+
+
 @named(FP32)
 def test_weights_after_a_step_are_one_ranks(results, layout: Layout) -> None:
-    assert results[layout.name]["first_weights"] == results[ONE_RANK.name]["first_weights"]
-    shared, one_rank = (
-        torch.load(results.folder / f"{each.name}.pt", weights_only=True) for each in (layout, ONE_RANK)
-    )
-    assert shared.keys() == one_rank.keys()
-    for name, weight in one_rank.items():
-        torch.testing.assert_close(shared[name], weight, rtol=0, atol=LEARNING_RATE / 10, msg=name)
+    assert results[layout.name]["first_weights"] == results[layout.one_rank.name]["first_weights"]
+    assert distance(results.folder, layout, "") < LEARNING_RATE / 10
 
 
 @named(BF16)
 def test_bf16_stays_within_its_rounding(results, layout: Layout) -> None:
     # 8 bits of mantissa round by 2^-9 = 0.2 % in every product; sums over ranks round once more
-    shared, one_rank = results[layout.name], results[ONE_RANK_BF16.name]
+    shared, one_rank = results[layout.name], results[layout.one_rank.name]
     assert shared["losses"] == pytest.approx(one_rank["losses"], rel=1e-3)
     assert shared["grad_norms"] == pytest.approx(one_rank["grad_norms"], rel=1e-2)
     assert one_rank["losses"] == pytest.approx(results[ONE_RANK.name]["losses"], rel=1e-3)
@@ -80,3 +84,23 @@ def test_the_model_learns(results) -> None:
 )
 def test_dropout_agrees_between_ranks_only_where_their_work_does(results, where: str, same: bool) -> None:
     assert results["dropout"][where] is same
+
+
+@pytest.mark.parametrize("layout", ["TP2", "TP2 + SP", "PP2", "CP2"])
+def test_dropout_costs_every_layout_the_same_loss(results, layout: str) -> None:
+    shared, reference = results["losses under dropout"][layout], results["losses under dropout"]["DP2"]
+    assert len(set(shared)) == len(shared), "the draws of dropout repeat"
+    assert stdev(shared) == pytest.approx(stdev(reference), rel=0.7)
+    error = sqrt((variance(shared) + variance(reference)) / len(shared))
+    assert abs(mean(shared) - mean(reference)) < 4 * error
+    without = results[ONE_RANK.name]["losses"][0]
+    assert abs(mean(shared) - without) > 4 * error, "dropout changes nothing"
+
+
+def test_the_distributed_optimizer_holds_half_on_each_of_two_ranks(results) -> None:
+    whole, half = results["optimizer bytes"].values()
+    assert half == pytest.approx(whole / 2, rel=0.01)
+
+
+def test_fifty_steps_lose_what_they_always_did(results) -> None:
+    assert results["curve"] == pytest.approx(list(GOLDEN_CURVE), abs=2e-4)
