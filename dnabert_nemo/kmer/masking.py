@@ -76,6 +76,12 @@ class MaskRule:
         return _TOKENS_MASKED / self._mean_tokens if self.probability is None else self.probability
 
     @property
+    def share(self) -> float:
+        """The share of tokens that are masked, about, where runs overlap too."""
+        passed_by: float = (1 - self.chance) ** self._mean_tokens
+        return 1 - passed_by
+
+    @property
     def _mean_tokens(self) -> float:
         """Tokens that one centre or start masks, on average."""
         return {"dnabert": self.k, "bases": self.k - 1 + _MEAN_BASES, "random": 2 * self.k}[self.name]

@@ -220,3 +220,11 @@ GOLDEN = {
 def test_rules_that_are_none(changed: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         MaskRule(3, **changed)
+
+
+@pytest.mark.parametrize("name", MASK_NAMES)
+@pytest.mark.parametrize("k", [3, 6])
+def test_the_share_of_a_rule_is_about_what_it_masks(name, k: int) -> None:
+    ids, lengths, keys = samples_of(k, [510] * 200, seed=1)
+    rule = MaskRule(k, name)
+    assert rule.share == pytest.approx(len(mask_kmers(ids, lengths, keys, rule).at) / len(ids), rel=0.06)
