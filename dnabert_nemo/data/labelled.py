@@ -5,8 +5,10 @@ Shapes: T tokens of a micro batch, B samples in it, H hidden.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -83,6 +85,14 @@ class LabelledSequences:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def sha256(self) -> str:
+        """A hash, in hex, of the sequences and their labels in order."""
+        found = hashlib.sha256(self.labels.tobytes())
+        for kmers in self.kmers:
+            found.update(np.int64(len(kmers)).tobytes() + kmers.tobytes())
+        return found.hexdigest()
 
     def batch(self, samples: np.ndarray, num_samples: int) -> LabelledBatch:
         """Lay the samples end to end in the room of `num_samples` full ones, the rest PAD."""
@@ -177,6 +187,10 @@ class LabelledDataModule(LightningDataModule):
         self.train, self.validation, self.shape, self.seed = train, validation, shape, seed
         self._data_parallel = 0, 1
         self._consumed_samples = 0
+
+    def hashes(self) -> dict[str, list[str]]:
+        """Return a hash of the sequences and labels of each split."""
+        return {"train": [self.train.sha256], "validation": [self.validation.sha256]}
 
     def set_data_parallel(self, rank: int, size: int) -> None:
         """Say which data-parallel rank this process is; call it before a loader is made."""

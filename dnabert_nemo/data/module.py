@@ -114,6 +114,13 @@ class PretrainingDataModule(LightningDataModule):
         """The entropy of the validation set's bases in nats: a useful loss per hidden base is below it."""
         return self._shards[Split.VALIDATION].manifest.composition_entropy
 
+    def hashes(self) -> dict[str, list[str]]:
+        """Return the sha256 of each opened set's manifest, which has those of its shards, by split."""
+        assert self._train is not None
+        train = [self._train] if isinstance(self._train, RemoteSet) else self._train.sets
+        sets = {Split.TRAIN: train, **{split: [shards] for split, shards in self._shards.items()}}
+        return {split.name.lower(): [each.manifest.sha256 for each in of] for split, of in sets.items()}
+
     def describe(self) -> str:
         """Return one log line: what each opened set holds."""
         assert self._train is not None

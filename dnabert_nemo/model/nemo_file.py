@@ -1,27 +1,35 @@
 """The .nemo file: config, vocabulary and one-rank weights in a tar, as NeMo's own restore reads it.
 
-Reading executes nothing from the file: the weights are loaded as plain tensors, the config as plain YAML.
+Reading executes nothing from the file and extracts nothing: its members are checked, then read into memory,
+the config as plain YAML, the weights as plain tensors of the names and shapes that the config tells.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import yaml
 
-from dnabert_nemo.errors import CheckpointError, FormatError
+from dnabert_nemo.errors import CheckpointError, ConfigError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
+from dnabert_nemo.megatron import plain_tensors
+from dnabert_nemo.megatron.tensor_shapes import Shapes
+from dnabert_nemo.model.model_config import tensors_of
+from dnabert_nemo.model.nemo_members import REMEDY, Member, members
 
 CONFIG, WEIGHTS, VOCABULARY = "model_config.yaml", "model_weights.ckpt", "vocab.txt"
-_REMEDY = "give a .nemo file that dnabert_nemo wrote"
+MEMBERS = (CONFIG, VOCABULARY, WEIGHTS)
+_MAX_CONFIG = 1 << 20
+_BYTES_PER_PARAMETER = 4  # fp32, the widest there is
+_BYTES_AROUND = 1 << 16, 1 << 11  # of a file of tensors, and of each tensor in it: names and padding
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,11 @@ class NemoFile:
     vocabulary: Vocabulary
     weights: dict[str, torch.Tensor]
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What is known of how the weights came to be; empty in files from before it was kept."""
+        return dict(self.config.get("provenance") or {})
+
 
 def write(
     path: Path, config: Mapping[str, Any], vocabulary: Vocabulary, weights: Mapping[str, torch.Tensor]
@@ -41,13 +54,13 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".unfinished")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        members = Path(folder)
-        (members / CONFIG).write_text(yaml.safe_dump(config, sort_keys=True))
-        vocabulary.write(members / VOCABULARY)
-        torch.save(dict(sorted(weights.items())), members / WEIGHTS)
+        made = Path(folder)
+        (made / CONFIG).write_text(yaml.dump(config, Dumper=_PlainDumper, sort_keys=True))
+        vocabulary.write(made / VOCABULARY)
+        torch.save(dict(sorted(weights.items())), made / WEIGHTS)
         with tarfile.open(aside, "w:", format=tarfile.PAX_FORMAT) as tar:
-            for name in (CONFIG, VOCABULARY, WEIGHTS):
-                tar.add(members / name, arcname=f"./{name}", filter=_without_origin)
+            for name in MEMBERS:
+                tar.add(made / name, arcname=f"./{name}", filter=_without_origin)
     aside.rename(path)
 
 
@@ -55,79 +68,139 @@ def read(path: Path) -> NemoFile:
     """Read a .nemo file.
 
     Raises:
-        CheckpointError: it is missing, not a tar, lacks a member, or holds anything but plain data.
+        CheckpointError: it is missing, not a tar, has other members than it should or larger ones than its
+            config makes likely, or holds anything but plain data.
     """
-    config = read_config(path)
-    with _open(path) as tar, tempfile.TemporaryDirectory() as folder:
-        words = Path(folder, VOCABULARY)
-        words.write_bytes(_member(tar, path, VOCABULARY))
-        content = _member(tar, path, WEIGHTS)
-        try:
-            vocabulary = Vocabulary.read(words)
-        except FormatError as error:
-            raise CheckpointError(f"{path}: its {error.path.name} is damaged: {_REMEDY}") from error
-    if vocabulary.k != config["tokenizer"]["k"]:
-        raise CheckpointError(f"{path}: its {VOCABULARY} is of another k than its {CONFIG}: {_REMEDY}")
-    try:
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(
-            f"{path}: its weights are damaged or not plain tensors ({reason}): {_REMEDY}"
-        ) from error
-    if not isinstance(weights, dict) or not all(
-        isinstance(value, torch.Tensor) for value in weights.values()
-    ):
-        raise CheckpointError(f"{path}: its {WEIGHTS} holds other things than tensors: {_REMEDY}")
-    return NemoFile(config, vocabulary, weights)
+    with _open(path) as (file, found):
+        config = _config(path, file, found)
+        tensors = tensors_of(config)
+        vocabulary = Vocabulary(config["tokenizer"]["k"])
+        _check_vocabulary(path, file, found[VOCABULARY], vocabulary)
+        _check_size(path, found[WEIGHTS], tensors)
+        content = found[WEIGHTS].read(file)
+    return NemoFile(config, vocabulary, _weights(path, content, tensors))
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Read only the model's config from a .nemo file (raises as `read` does)."""
-    with _open(path) as tar:
-        content = _member(tar, path, CONFIG)
-    try:
-        config = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{path}: its {CONFIG} is not plain YAML: {_REMEDY}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("tokenizer"), dict):
-        raise CheckpointError(f"{path}: its {CONFIG} describes no tokenizer: {_REMEDY}")
-    if "k" not in config["tokenizer"]:
-        raise CheckpointError(f"{path}: its {CONFIG} has no tokenizer.k: {_REMEDY}")
-    if _asks_for_a_class(config):
+    with _open(path) as (file, found):
+        return _config(path, file, found)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
+    """Open once what is then both checked and read, whatever becomes of the path meanwhile."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file: give the path of a .nemo file")
+    with path.open("rb") as file:
+        found = members(file, path, MEMBERS)
+        for name in MEMBERS:
+            if name not in found:
+                raise CheckpointError(f"{path}: holds no {name}: {REMEDY}")
+        yield file, found
+
+
+def _config(path: Path, file: BinaryIO, found: Mapping[str, Member]) -> dict[str, Any]:
+    if found[CONFIG].size > _MAX_CONFIG:
         raise CheckpointError(
-            f"{path}: its {CONFIG} has a key _target_, and no class of a file's choice is made"
+            f"{path}: its {CONFIG} has {found[CONFIG].size:,} bytes, more than {_MAX_CONFIG:,}: {REMEDY}"
         )
+    try:
+        config = yaml.load(found[CONFIG].read(file), _PlainYaml)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its {CONFIG} is not plain YAML: {REMEDY}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: its {CONFIG} describes no tokenizer: {REMEDY}")
+    check_config(config, f"{path}: its {CONFIG}")
+    words = config["tokenizer"].get("vocab_file")
+    if words not in (None, f"nemo:{VOCABULARY}"):
+        raise CheckpointError(f"{path}: its {CONFIG} takes its vocabulary from {words!a:.80}: {REMEDY}")
     return config
 
 
-def _asks_for_a_class(node: Any) -> bool:
-    """Whether NeMo, which instantiates what a config's `_target_` names, would do so here."""
-    if isinstance(node, dict):
-        return "_target_" in node or any(map(_asks_for_a_class, node.values()))
-    return isinstance(node, list) and any(map(_asks_for_a_class, node))
+def check_config(config: Mapping[str, Any], of: str) -> Shapes:
+    """Check a config of another's making, and name the tensors of the model it describes.
 
+    Args:
+        of: what the config is, such as "model.nemo: its model_config.yaml", to begin messages with.
 
-def _open(path: Path) -> tarfile.TarFile:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file: give the path of a .nemo file")
+    Raises:
+        CheckpointError: it asks for anything to be made or looked up, or describes no model of this package.
+    """
+    if asked := _asks_for(config):
+        raise CheckpointError(f"{of} has {asked}")
     try:
-        return tarfile.open(path, "r:")
-    except tarfile.TarError as error:
-        raise CheckpointError(f"{path}: not a .nemo file, which is an uncompressed tar: {_REMEDY}") from error
+        return tensors_of(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{of} {error}: {REMEDY}") from error
 
 
-def _member(tar: tarfile.TarFile, path: Path, name: str) -> bytes:
-    for candidate in (f"./{name}", name):
-        try:
-            file = tar.extractfile(candidate)
-            if file is not None:
-                return file.read()
-        except KeyError:
-            continue
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise CheckpointError(f"{path}: damaged at {name}: {_REMEDY}") from error
-    raise CheckpointError(f"{path}: holds no {name}: {_REMEDY}")
+class _PlainDumper(yaml.SafeDumper):
+    """YAML without aliases, which `_PlainYaml` does not read."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _PlainYaml(yaml.SafeLoader):
+    """YAML without aliases, with which a few lines make a billion nodes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+def _asks_for(node: Any, *, at_the_top: bool = True) -> str | None:
+    """Say what NeMo or OmegaConf would make or look up at the wish of a config, if anything."""
+    if isinstance(node, dict):
+        for key in ("_target_", "cls") if at_the_top else ("_target_", "cls", "target"):
+            if key in node:
+                return f"a key {key} ({node[key]!a:.80}), and no class of a file's choice is made"
+        return next(filter(None, (_asks_for(each, at_the_top=False) for each in node.values())), None)
+    if isinstance(node, list):
+        return next(filter(None, (_asks_for(each, at_the_top=False) for each in node)), None)
+    if isinstance(node, str) and "${" in node:
+        return f"an interpolation ({node!a:.80}), and nothing is looked up for a file"
+    return None
+
+
+def _check_vocabulary(path: Path, file: BinaryIO, member: Member, vocabulary: Vocabulary) -> None:
+    right = "\n".join(vocabulary.tokens).encode()
+    if member.size > len(right) + 1 or member.read(file).removesuffix(b"\n") != right:
+        raise CheckpointError(
+            f"{path}: its {VOCABULARY} is damaged, or of another k than tokenizer.k={vocabulary.k} in its "
+            f"{CONFIG}: {REMEDY}"
+        )
+
+
+def _check_size(path: Path, member: Member, tensors: Shapes) -> None:
+    """Hold the size of the weights against the config, before memory is taken for them."""
+    count = sum(map(math.prod, tensors.values()))
+    around_all, around_each = _BYTES_AROUND
+    most = _BYTES_PER_PARAMETER * count + around_all + around_each * len(tensors)
+    if not count <= member.size <= most:
+        raise CheckpointError(
+            f"{path}: its {WEIGHTS} has {member.size:,} bytes, and {count:,} parameters, which its {CONFIG} "
+            f"describes, take {count:,} to {most:,}: damaged or not ours: {REMEDY}"
+        )
+
+
+def _weights(path: Path, content: bytes, tensors: Shapes) -> dict[str, torch.Tensor]:
+    try:
+        weights = plain_tensors.load(content)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its {WEIGHTS} {error}: {REMEDY}") from error
+    for name in sorted(tensors.keys() ^ weights.keys(), key=str):
+        has, of = ("lacks", "describes it") if name in tensors else ("has", "does not describe it")
+        raise CheckpointError(f"{path}: its {WEIGHTS} {has} {name!a:.80} and its {CONFIG} {of}: {REMEDY}")
+    for name, size in tensors.items():
+        if tuple(weights[name].shape) != size or not weights[name].is_floating_point():
+            found = f"{weights[name].dtype} {list(weights[name].shape)}"
+            raise CheckpointError(
+                f"{path}: {name} is {found} where its {CONFIG} describes numbers {list(size)}: {REMEDY}"
+            )
+    return weights
 
 
 def _without_origin(member: tarfile.TarInfo) -> tarfile.TarInfo:

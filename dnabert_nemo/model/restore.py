@@ -1,13 +1,18 @@
-"""Opening a .nemo file for inference: NeMo's own restore, after a check of what the file holds."""
+"""Opening a .nemo file for inference: the model is built from what was read and checked alone.
+
+NeMo's own restore opens our files too; here it is not used, since it would open the path a second time.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TypeVar
 
-from nemo.core import ModelPT
+from omegaconf import OmegaConf
 
 from dnabert_nemo.errors import CheckpointError
+from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import nemo_file
 from dnabert_nemo.model.base import MegatronModel
 
@@ -18,13 +23,16 @@ def restore(path: Path, kind: type[Model]) -> Model:
     """Open a .nemo file as a model of this kind, on a GPU where there is one, ready to predict.
 
     Raises:
-        CheckpointError: the file is damaged, not a .nemo file, or holds a model of another kind.
+        CheckpointError: the file is damaged, unsafe, not a .nemo file, or holds a model of another kind.
     """
-    target = nemo_file.read(path).config.get("target")
+    file = nemo_file.read(path)
+    target = file.config["target"]
     if target != f"{kind.__module__}.{kind.__qualname__}":
         raise CheckpointError(
             f"{path}: holds a {target} and a {kind.__name__} is wanted: give the file of one"
         )
-    model = ModelPT.restore_from(str(path))
-    assert isinstance(model, kind)
-    return model.eval()
+    tokenizer = {**file.config["tokenizer"], "vocab_file": None}  # it is the one vocabulary of its k
+    model = kind(OmegaConf.create({**file.config, "tokenizer": tokenizer}))
+    model.start_from(file, str(path))
+    model.build(ParallelSizes(), "fp32")
+    return model.to(topology.device()).eval()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,10 +106,18 @@ class Manifest:
         shares = [count / total for count in self.base_counts.values() if count]
         return -sum(share * math.log(share) for share in shares)
 
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256, in hex, of the file that `write` writes."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
     def write(self, folder: Path) -> None:
         """Write manifest.json into `folder`."""
-        content = json.dumps(asdict(self), indent=1) + "\n"
-        (folder / MANIFEST).write_text(content, encoding="utf-8", newline="\n")
+        (folder / MANIFEST).write_text(self._text, encoding="utf-8", newline="\n")
 
     @staticmethod
     def read(folder: Path) -> Manifest:

@@ -8,21 +8,19 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
+from malicious_files import Malicious, members, saved
+from nemo.core.connectors.save_restore_connector import SaveRestoreConnector
 
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.model import nemo_file
 from dnabert_nemo.model.nemo_file import CONFIG, VOCABULARY, WEIGHTS
-
-
-def members(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path, "r:") as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
+from dnabert_nemo.model.nemo_members import Member
+from dnabert_nemo.model.nemo_members import members as find_members
 
 
 def test_an_uncompressed_tar_of_config_vocabulary_and_weights(nemo: Path, new_model) -> None:
@@ -122,41 +120,78 @@ def test_a_missing_member_is_named(remade, name: str) -> None:
         ({CONFIG: b"- a\n- list\n"}, "describes no tokenizer"),
         ({CONFIG: b"tokenizer: bpe\n"}, "describes no tokenizer"),
         ({CONFIG: b"tokenizer: {}\n"}, "has no tokenizer.k"),
-        ({CONFIG: b"tokenizer: {k: 4}\n"}, "vocab.txt is of another k"),
-        ({VOCABULARY: b"[PAD]\n[UNK]\n"}, "vocab.txt is damaged"),
-        ({WEIGHTS: b"not a checkpoint"}, "weights are damaged"),
-        ({WEIGHTS: b""}, "weights are damaged"),
+        ({CONFIG: b"tokenizer: {k: 4}\n"}, "has no num_layers"),
+        ({VOCABULARY: b"[PAD]\n[UNK]\n"}, "vocab.txt is damaged, or of another k"),
+        ({WEIGHTS: b"not a checkpoint" * 3000}, "model_weights.ckpt is damaged"),
+        ({WEIGHTS: b"PK not an archive" * 3000}, "model_weights.ckpt is damaged"),
+        ({WEIGHTS: b""}, "model_weights.ckpt has 0 bytes"),
     ],
 )
 def test_damaged_members_are_refused(remade, changed: dict[str, bytes], says: str) -> None:
     refused(remade(changed), says)
 
 
-class Malicious:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, evidence: Path) -> None:
-        self.evidence = evidence
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.evidence),)
-
-
-def saved(weights: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    return buffer.getvalue()
-
-
 def test_a_class_among_the_weights_is_not_run(remade, tmp_path: Path) -> None:
-    path = remade({WEIGHTS: saved({"bert.x": Malicious(tmp_path / "evidence")})})
-    refused(path, "not plain tensors")
+    many = torch.zeros(30_000)
+    path = remade({WEIGHTS: saved({"bert.x": Malicious(tmp_path / "evidence"), "bert.y": many})})
+    refused(path, "not plain tensors .it asks for posix.mkdir")
     assert not (tmp_path / "evidence").exists()
 
 
 def test_weights_are_tensors_by_name(remade) -> None:
-    refused(remade({WEIGHTS: saved([torch.zeros(2)])}), "holds other things than tensors")
-    refused(remade({WEIGHTS: saved({"bert.x": "y"})}), "holds other things than tensors")
+    many = torch.zeros(30_000)
+    refused(remade({WEIGHTS: saved([many])}), "holds other things than tensors")
+    refused(remade({WEIGHTS: saved({"bert.x": "y", "bert.y": many})}), "holds other things than tensors")
+    refused(remade({WEIGHTS: saved({"bert.x": many})}), r"lacks 'bert\.embedding\.position")
+
+
+def test_weights_are_those_that_the_config_describes(nemo: Path, remade) -> None:
+    weights = nemo_file.read(nemo).weights
+    name = "bert.lm_head.dense.weight"
+    refused(remade({WEIGHTS: saved(weights | {"bert.more": torch.zeros(2)})}), "has 'bert.more' and its")
+    refused(remade({WEIGHTS: saved(weights | {name: torch.zeros(2)})}), rf"{name} is torch.float32 \[2\]")
+    refused(remade({WEIGHTS: saved(weights | {name: weights[name].int()})}), rf"{name} is torch.int32")
+    wide = torch.zeros(1).expand(10**9, 10**3)  # a few bytes that say they are a terabyte
+    refused(
+        remade({WEIGHTS: saved(weights | {name: wide})}), rf"{name} is torch.float32 \[1000000000, 1000\]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"num_layers": 10**9}, "num_layers=1000000000, which is no whole number in 1..4096"),
+        ({"num_layers": 2000}, "describes, take 17,0"),
+        ({"num_layers": "2"}, "num_layers='2'"),
+        ({"hidden_size": True}, "hidden_size=True"),
+        ({"num_attention_heads": 5}, "num_attention_heads=5, which does not divide hidden_size=32"),
+        ({"hidden_dropout": "a"}, "hidden_dropout='a'"),
+        ({"layernorm_epsilon": float("nan")}, "layernorm_epsilon=nan"),
+        ({"tokenizer": {"k": 4}}, "of another k than tokenizer.k=4"),
+        ({"tokenizer": {"k": 8}}, "tokenizer.k=8"),
+        ({"transformer_block_type": "sideways"}, "transformer_block_type=sideways is not known"),
+        ({"target": "dnabert_nemo.model.classification.DnabertClassifier"}, "has no list of labels"),
+    ],
+)
+def test_a_config_that_describes_no_model_is_refused(nemo: Path, remade, changed: dict, says: str) -> None:
+    config = nemo_file.read_config(nemo) | changed
+    refused(remade({CONFIG: yaml.safe_dump(config).encode()}), says)
+
+
+def test_a_few_lines_of_config_do_not_become_many(remade) -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
+    refused(remade({CONFIG: "\n".join(lines).encode()}), "not plain YAML")
+
+
+def test_a_file_from_before_provenance_was_kept_is_read(nemo: Path, remade) -> None:
+    config = nemo_file.read_config(nemo)
+    assert config.pop("provenance")["versions"].keys() == {
+        "dnabert_nemo",
+        "torch",
+        "megatron-core",
+        "nemo-toolkit",
+    }
+    assert nemo_file.read(remade({CONFIG: yaml.safe_dump(config).encode()})).provenance == {}
 
 
 def test_a_config_makes_nothing(nemo: Path, remade, tmp_path: Path) -> None:
@@ -166,3 +201,23 @@ def test_a_config_makes_nothing(nemo: Path, remade, tmp_path: Path) -> None:
     for asks in ({"_target_": "os.mkdir"}, {"deep": [{"inside": {"_target_": "torch.nn.Linear"}}]}):
         refused(remade({CONFIG: yaml.safe_dump(config | asks).encode()}), "_target_")
     assert not (tmp_path / "evidence").exists()
+
+
+def test_a_tar_as_nemo_makes_it_is_read(nemo: Path, tmp_path: Path) -> None:
+    """With the folder itself as a member, and times in extended headers."""
+    (tmp_path / "folder").mkdir()
+    for name, content in members(nemo).items():
+        (tmp_path / "folder" / name).write_bytes(content)
+    SaveRestoreConnector._make_nemo_file_from_folder(str(tmp_path / "theirs.nemo"), str(tmp_path / "folder"))
+    assert nemo_file.read(tmp_path / "theirs.nemo").config == nemo_file.read_config(nemo)
+
+
+def test_a_member_of_more_than_the_old_format_counts_is_found(tmp_path: Path) -> None:
+    info = tarfile.TarInfo(f"./{WEIGHTS}")
+    info.size = 10 * 10**9  # more than 8 GiB, the most that twelve octal digits say
+    with (tmp_path / "large.nemo").open("w+b") as file:
+        header = info.tobuf(tarfile.PAX_FORMAT)
+        file.write(header)
+        file.truncate(len(header) + info.size)
+        found = find_members(file, tmp_path / "large.nemo", nemo_file.MEMBERS)
+    assert found == {WEIGHTS: Member(len(header), info.size)}
