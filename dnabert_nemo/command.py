@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -15,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dnabert_nemo.errors import DnabertError
+from dnabert_nemo.errors import ConfigError, DnabertError, TrainingError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -50,7 +51,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             # machine.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole; what is printed is decided below
-            sys.argv = _with_defaults(sys.argv)
+            sys.argv = _with_defaults(list(map(_quoted, sys.argv)))
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     _checked(main)
@@ -68,6 +69,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     return decorate
 
 
+def _quoted(argument: str) -> str:
+    """Quote a path such as checkpoints/step=6.ckpt in an override, whose second `=` Hydra would not read."""
+    return re.sub(r"^([^-=][^=]*)=([\w./@:%+~-]+=[\w./@:%+~=-]+)$", r'\1="\2"', argument)
+
+
 def _with_defaults(arguments: list[str]) -> list[str]:
     """Add Hydra's settings to the overrides, where those stand: Hydra wants all of them side by side."""
     given = {argument.lstrip("+").split("=", 1)[0] for argument in arguments[1:]}
@@ -77,6 +83,19 @@ def _with_defaults(arguments: list[str]) -> list[str]:
     return arguments[:after] + added + arguments[after:]
 
 
+def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose `conf/<config_name>.yaml` as a command does, without Hydra taking over the process.
+
+    Raises:
+        ConfigError: an unknown config or key, or a line that cannot be read.
+    """
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose(config_name, list(map(_quoted, overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_hydra_message(error)) from error
+
+
 def listed(value: object) -> tuple[str, ...] | None:
     """Take a list in a config, or the one thing in its place, as strings; None stays None."""
     if value is None:
@@ -84,22 +103,29 @@ def listed(value: object) -> tuple[str, ...] | None:
     return tuple(map(str, value)) if isinstance(value, list | ListConfig) else (str(value),)
 
 
-def _plain_lines() -> None:
-    """Print what this package logs, from the first rank only, as lines without ornament."""
+def quiet_imports() -> None:
+    """Leave out what the libraries say of themselves when they are imported; call it before."""
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message=message)
     # telemetry that NeMo starts and that goes nowhere
     logging.getLogger("nv_one_logger").setLevel(logging.ERROR)
+
+
+def _plain_lines() -> None:
+    """Print what this package logs, from the first rank only, as lines without ornament."""
+    quiet_imports()
     log = logging.getLogger("dnabert_nemo")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
         log.propagate = False
-    rank = next(
-        (os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0"
-    )
-    log.setLevel(logging.INFO if rank == "0" else logging.WARNING)
+    log.setLevel(logging.INFO if _is_first_rank() else logging.WARNING)
+
+
+def _is_first_rank() -> bool:
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
 
 
 def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
@@ -109,9 +135,9 @@ def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _fail(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
         try:
             main(cfg)
-        except (
-            DnabertError
-        ) as error:  # here, since Hydra prints a line of its own about what passes through it
+        except DnabertError as error:  # here, since Hydra prints a line about what passes through it
+            if isinstance(error, TrainingError) and not _is_first_rank():
+                sys.exit(0)  # the first rank says it; on any other code Lightning would kill that one at once
             _fail(str(error))
 
     return check_then_run

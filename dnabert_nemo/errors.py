@@ -39,5 +39,9 @@ class ShardError(DnabertError):
     """A shard set that is unfinished, damaged, or made for another model."""
 
 
+class TrainingError(DnabertError):
+    """A run that cannot go on, as its figures are no numbers any more; every rank raises it, the first tells."""
+
+
 class CheckpointError(DnabertError):
     """A checkpoint or .nemo file that is damaged, incomplete, unsafe or of another shape."""

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
+from typing import Any, Literal
 
 import torch
-from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
-from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.megatron import optimizer_shards
+from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
 
-NAMES = ("fused_adam", "distributed_fused_adam")
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """AdamW as BERT is trained with it; `distributed_fused_adam` shards its state over the data ranks."""
-
-    name: str = "fused_adam"
-    lr: float = 2e-4
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    clip_grad: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            raise ConfigError(f"model.optim.name={self.name} is not known: choose one of {', '.join(NAMES)}")
-        if self.lr <= 0:
-            raise ConfigError(f"model.optim.lr={self.lr} must be above 0")
-
-    @property
-    def distributed(self) -> bool:
-        return self.name == "distributed_fused_adam"
+Outcome = Literal["stepped", "overflow", "non-finite"]
 
 
 class MegatronAdamW(torch.optim.Optimizer):
     """Steps Megatron's optimizer: fp32 main weights, global clipping, no decay of biases and norms.
 
-    `grad_norm` is the norm before clipping at the last step, None where a 16-bit overflow made it skip.
+    What became of the last step is `outcome`: the weights have changed, or have not, since under fp16 the
+    gradient overflowed and the loss scale was lowered, or since loss or gradient is infinite or no number,
+    and no lower scale would help. `grad_norm` is the norm before clipping, None after an overflow;
+    `num_skipped` counts the steps that changed nothing.
     """
 
-    def __init__(self, model: DistributedDataParallel, settings: OptimizerSettings) -> None:
-        config = model.config
+    def __init__(
+        self, model: torch.nn.ModuleList, settings: OptimizerSettings, scaling: LossScaling | None = None
+    ) -> None:
+        config = model[0].config
+        self._scaling = scaling or LossScaling()
         self.megatron: MegatronOptimizer = get_megatron_optimizer(
             OptimizerConfig(
                 optimizer="adam",
@@ -58,17 +45,44 @@ class MegatronAdamW(torch.optim.Optimizer):
                 bf16=config.bf16,
                 fp16=config.fp16,
                 params_dtype=config.params_dtype,
+                initial_loss_scale=self._scaling.initial,
+                min_loss_scale=self._scaling.minimum,
+                loss_scale_window=self._scaling.growth_interval,
+                hysteresis=self._scaling.hysteresis,
                 use_distributed_optimizer=settings.distributed,
             ),
-            [model],
+            list(model),
         )
+        for each in self.megatron.chained_optimizers:
+            _use_torchs_kernel(each, settings)
         for group in self.megatron.param_groups:  # Megatron leaves this product to a scheduler of its own
             group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         config.grad_scale_func = self.megatron.scale_loss if config.fp16 else None
         self._model = model
+        self._is_fp16 = config.fp16
+        self._clip_grad = settings.clip_grad
         self.grad_norm: float | None = None
+        self.outcome: Outcome = "stepped"
         self.num_skipped = 0
         super().__init__(self.megatron.get_parameters(), {"lr": settings.lr})
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss of the next step is multiplied by before the backward pass; None but under fp16."""
+        return float(self.megatron.get_loss_scale()) if self._is_fp16 else None
+
+    def state_bytes(self) -> int:
+        """Bytes this rank holds for a stepped optimizer: moments, and fp32 main weights if any."""
+        own = {parameter.untyped_storage().data_ptr() for parameter in self._model.parameters()}
+        total = 0
+        for each in self.megatron.chained_optimizers:
+            if each.is_stub_optimizer:
+                continue
+            for of_parameter in each.optimizer.state.values():
+                total += sum(t.nbytes for t in of_parameter.values() if isinstance(t, torch.Tensor))
+            for group in each.optimizer.param_groups:
+                total += sum(p.nbytes for p in group["params"] if p.untyped_storage().data_ptr() not in own)
+        return total
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -84,16 +98,34 @@ class MegatronAdamW(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradient buffers the backward pass accumulates into."""
-        self._model.zero_grad_buffer()
+        for stage in self._model:
+            stage.zero_grad_buffer()
         self.megatron.zero_grad(set_to_none)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """Clip and step; under fp16 an overflow skips the step and lowers the loss scale instead."""
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], Any] | None = None, *, loss_is_finite: bool = True
+    ) -> Any:
+        """Clip and step, or leave the weights as they are, alike on every rank; `outcome` tells which.
+
+        Megatron's own step would apply a gradient that is no number: NaN is not above the norm to clip to.
+        """
         result = closure() if closure is not None else None
-        stepped, grad_norm, _ = self.megatron.step()
-        self.grad_norm = None if grad_norm is None else float(grad_norm)
-        self.num_skipped += not stepped
+        self.outcome, self.grad_norm = self._step(loss_is_finite)
+        self.num_skipped += self.outcome != "stepped"
         return result
+
+    def _step(self, loss_is_finite: bool) -> tuple[Outcome, float | None]:
+        scale = self.loss_scale
+        if self.megatron.prepare_grads():
+            return ("overflow" if scale is not None and scale > self._scaling.minimum else "non-finite"), None
+        norm = float(self.megatron.get_grad_norm())
+        if not (loss_is_finite and math.isfinite(norm)):
+            return "non-finite", norm
+        for each in self.megatron.chained_optimizers:
+            if self._clip_grad > 0 and not each.is_stub_optimizer:
+                clip_grad_by_total_norm_fp32(each.get_parameters(), self._clip_grad, norm)
+        self.megatron.step_with_ready_grads()
+        return "stepped", norm
 
     def sharded_state(
         self, model: dict[str, Any], metadata: dict[str, Any], *, loading: bool
@@ -101,13 +133,30 @@ class MegatronAdamW(torch.optim.Optimizer):
         """Describe the state to write, or the room to read it into; `model` is the stage's own
         description.
         """
+        fresh = self._make_moments(only_sharded=loading)
         sharded = self._sharded_torch_adam()
-        if loading and sharded is not None and not sharded.optimizer.state:
-            for group in sharded.optimizer.param_groups:
+        if sharded is not None and not loading:
+            return optimizer_shards.sharded_state(sharded, model)
+        described = self.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
+        if fresh and not loading:
+            moments = described.get("optimizer", described)["state"]
+            moments["common_step"] = torch.tensor(0.0)  # Megatron leaves out a count of 0, and cannot read that
+        return dict(described)
+
+    def _make_moments(self, *, only_sharded: bool) -> bool:
+        """Give torch's Adam the moments it starts with, which it makes only in its first step."""
+        made = False
+        for each in self.megatron.chained_optimizers:
+            if each.is_stub_optimizer or not isinstance(each.optimizer, torch.optim.Adam | torch.optim.AdamW):
+                continue
+            if each.optimizer.state or (only_sharded and each is not self._sharded_torch_adam()):
+                continue
+            for group in each.optimizer.param_groups:
                 for parameter in group["params"]:
                     zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-                    sharded.optimizer.state[parameter] = {"step": torch.tensor(0.0), **zeros}
-        return self.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
+                    each.optimizer.state[parameter] = {"step": torch.tensor(0.0), **zeros}
+                    made = True
+        return made
 
     def load_sharded_state(self, state: dict[str, Any]) -> None:
         """Take what was read into the room that `sharded_state` described."""
@@ -121,7 +170,8 @@ class MegatronAdamW(torch.optim.Optimizer):
         steps = [of_parameter.pop("step") for of_parameter in sharded.optimizer.state.values()]
         sharded.load_parameter_state_from_fully_reshardable(state["param_state"])
         for of_parameter, step in zip(sharded.optimizer.state.values(), steps, strict=True):
-            of_parameter["step"] = step.clone()
+            # where a fused kernel wants it
+            of_parameter["step"] = step.to(of_parameter["exp_avg"].device, copy=True)
 
     def _sharded_torch_adam(self) -> Any:
         """Megatron's distributed optimizer over torch's Adam, the one pair it cannot load; else None.
@@ -137,3 +187,37 @@ class MegatronAdamW(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the state is sharded and travels through `checkpoint`."""
         return {}
+
+
+@contextmanager
+def _closed_up(buffer: Any) -> Iterator[None]:
+    """Let a buffer of Megatron's say where its parameters are as if its buckets had no padding at their ends.
+
+    The distributed optimizer's state is gathered without that padding, and then cut into parameters by their
+    places with it: after the first padded bucket every one is of other numbers, without a word. A bucket ends
+    at a shared embedding or at 40 M parameters, and is padded to a multiple of 128 and the data ranks.
+    """
+    padded = buffer.param_index_map
+    padding = [bucket.grad_data.numel() - bucket.numel_unpadded for bucket in buffer.buckets]
+    before = [0, *accumulate(padding)]
+    buffer.param_index_map = {
+        parameter: (start - before[bucket], end - before[bucket], bucket)
+        for parameter, (start, end, bucket) in padded.items()
+    }
+    try:
+        yield
+    finally:
+        buffer.param_index_map = padded
+
+
+def _use_torchs_kernel(megatron: Any, settings: OptimizerSettings) -> None:
+    """Fuse torch's AdamW where that is what runs, and run it for `adamw` whatever else is installed."""
+    if megatron.is_stub_optimizer:
+        return
+    if settings.name == "adamw" and not isinstance(megatron.optimizer, torch.optim.AdamW):
+        megatron.optimizer = torch.optim.AdamW(
+            megatron.optimizer.param_groups, lr=settings.lr, betas=settings.betas, eps=settings.eps
+        )
+    if isinstance(megatron.optimizer, torch.optim.AdamW):
+        for group in megatron.optimizer.param_groups:
+            group["fused"] = True

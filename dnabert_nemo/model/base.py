@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import time
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from nemo.core import ModelPT
-from nemo.core.optim.lr_scheduler import CosineAnnealing
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.kmer.vocabulary import Vocabulary
-from dnabert_nemo.megatron import engine, topology, weights
+from dnabert_nemo.megatron import bert, engine, topology, weights
 from dnabert_nemo.megatron.bert import Stage
 from dnabert_nemo.megatron.engine import Loss
-from dnabert_nemo.megatron.optimizer import MegatronAdamW, OptimizerSettings
-from dnabert_nemo.megatron.shape import BertShape
+from dnabert_nemo.megatron.optimizer import MegatronAdamW
+from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
+from dnabert_nemo.megatron.recompute import Recompute
+from dnabert_nemo.megatron.schedules import ScheduleSettings
+from dnabert_nemo.megatron.shape import TransformerConfig, transformer_config
 from dnabert_nemo.megatron.sizes import ParallelSizes
-from dnabert_nemo.model import nemo_file
-
-_SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
-# What a config must share with another for their encoders to be alike.
-ENCODER_KEYS = _SHAPE_KEYS | {"tokenizer"}
-
-
-def bert_shape(cfg: DictConfig | dict[str, Any]) -> BertShape:
-    """Read the encoder's shape from a model config (keys as in conf/dnabert_86m.yaml)."""
-    vocabulary = Vocabulary(cfg["tokenizer"]["k"])
-    given = {key: cfg[key] for key in _SHAPE_KEYS if key in cfg}
-    return BertShape(len(vocabulary), vocabulary.padded_size(), **given)
-
-
-def parallel_sizes(cfg: DictConfig | dict[str, Any]) -> ParallelSizes:
-    """Read the sizes of the parallel groups from a model config."""
-    return ParallelSizes(
-        cfg["tensor_model_parallel_size"], cfg["pipeline_model_parallel_size"], cfg["sequence_parallel"]
-    )
+from dnabert_nemo.model import nemo_file, provenance
+from dnabert_nemo.model.model_config import bert_shape
+from dnabert_nemo.model.rate_schedule import RateSchedule
+from dnabert_nemo.model.step_rates import DataWait, StepRates, peak_memory_gib
 
 
 class MegatronModel(ModelPT):
@@ -62,12 +48,16 @@ class MegatronModel(ModelPT):
         self.shape = bert_shape(cfg)
         self._initial: nemo_file.NemoFile | None = None
         self._initial_source = ""
+        self._started_from: dict[str, Any] | None = None
+        self.last_loss = 0.0  # of the last training step
+        self._last_rate = 0.0
+        self.rates = StepRates()
         if self._is_model_being_restored():
             self.build(ParallelSizes(), "fp32")
 
     @abstractmethod
-    def new_stage(self, sizes: ParallelSizes, precision: str) -> Stage:
-        """Make this rank's stage, its weights not yet drawn."""
+    def new_stage(self, config: TransformerConfig, run: int) -> Stage:
+        """Make this rank's run-th stage, its weights not yet drawn."""
 
     @abstractmethod
     def new_loss(self) -> Loss:
@@ -81,11 +71,13 @@ class MegatronModel(ModelPT):
     def start_from(self, file: nemo_file.NemoFile, source: str) -> None:
         """Take the weights of a .nemo file, as far as the names agree, when the stage is built."""
         self._initial, self._initial_source = file, source
+        self._started_from = file.provenance
 
     def build(self, sizes: ParallelSizes, precision: str) -> None:
         """Make this rank's stage and draw its weights, or take those of `start_from`."""
         topology.start(sizes, int(self.cfg.get("seed", 0)))
-        self.bert = self.new_stage(sizes, precision)
+        config = transformer_config(self.shape, sizes, precision, Recompute.of(self.cfg))
+        self.bert = bert.build(lambda run: self.new_stage(config, run))
         weights.initialize(self.bert, self.shape, int(self.cfg.get("seed", 0)))
         if self._initial is not None:
             whole = {name.removeprefix("bert."): tensor for name, tensor in self._initial.weights.items()}
@@ -99,26 +91,38 @@ class MegatronModel(ModelPT):
     def configure_model(self) -> None:
         """Build the stage for the run's sizes and precision (called by Lightning on every rank)."""
         if not hasattr(self, "bert"):
-            self.build(parallel_sizes(self.cfg), self.trainer.strategy.model_precision)
+            self.build(ParallelSizes.of(self.cfg), self.trainer.strategy.model_precision)
 
     def configure_optimizers(self) -> Any:
         """Wrap the stage for data-parallel training and make its optimizer and schedule."""
         optim = OmegaConf.to_container(self.cfg.optim, resolve=True)
-        sched = optim.pop("sched")
-        settings = OptimizerSettings(
-            **{**optim, "betas": tuple(optim["betas"])}, clip_grad=self.trainer.strategy.clip_grad
-        )
+        settings = OptimizerSettings.of(optim, self.trainer.strategy.clip_grad)
         self.bert.to(topology.device())
         ddp = engine.data_parallel(self.bert, distributed_optimizer=settings.distributed)
         object.__setattr__(self, "ddp", ddp)  # not a child module: the weights are already those of `bert`
         self.loss = self.new_loss()
-        self.optimizer = MegatronAdamW(ddp, settings)
-        sched.pop("name")  # CosineAnnealing, NeMo's
-        scheduler = CosineAnnealing(self.optimizer, max_steps=self.trainer.max_steps, **sched)
+        self.optimizer = MegatronAdamW(ddp, settings, self._loss_scaling())
+        scheduler = RateSchedule(
+            self.optimizer,
+            ScheduleSettings.of(optim["sched"]),
+            lr=settings.lr,
+            max_steps=self.trainer.max_steps,
+        )
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _loss_scaling(self) -> LossScaling:
+        named = {  # by NeMo's names; a config from before fp16 was scaled has none of them
+            "initial": "native_amp_init_scale",
+            "growth_interval": "native_amp_growth_interval",
+            "hysteresis": "hysteresis",
+        }
+        return LossScaling(**{name: self.cfg[key] for name, key in named.items() if key in self.cfg})
+
     def step(self, micro_batches: Sequence[Any], *, training: bool) -> dict[str, torch.Tensor]:
-        """Run one step over all ranks and return its sums by name; training also updates the weights."""
+        """Run one step over all ranks and return its sums by name; training also updates the weights.
+
+        Training reads the device here, for the sums, and for the norm in the optimizer, and nowhere else.
+        """
         self.ddp.train(training)
         if training:
             optimizer, scheduler = self.optimizers(), self.lr_schedulers()
@@ -133,20 +137,73 @@ class MegatronModel(ModelPT):
                 training=training,
             )
         if training:
-            optimizer.step()
+            sums = sums.cpu()
+            self.last_loss = float(sums[0] / sums[1])
+            self._last_rate = self.optimizer.param_groups[0]["lr"]
+            optimizer.step(loss_is_finite=math.isfinite(self.last_loss))
             scheduler.step()
         return dict(zip(self.sum_names, sums, strict=True))
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the step just taken is one whose figures are logged."""
+        done = self.trainer.global_step
+        return done % self.trainer.log_every_n_steps == 0 or done == self.trainer.max_steps
+
+    def figures(self, seconds: float) -> dict[str, float]:
+        """Return what every training reports of its last step, and of the `seconds` since the last report."""
+        optimizer = self.optimizer
+        figures = {
+            "lr": self._last_rate,
+            "grad_norm": math.nan if optimizer.grad_norm is None else optimizer.grad_norm,
+            "skipped_steps": optimizer.num_skipped,
+        }
+        if optimizer.loss_scale is not None:
+            figures["loss_scale"] = optimizer.loss_scale
+        if isinstance(self.trainer.profiler, DataWait):
+            figures["data_wait_share"] = self.trainer.profiler.take() / seconds
+        return figures | {"peak_memory_gib": peak_memory_gib()}
+
+    def log_figures(self, figures: dict[str, Any], **how: Any) -> None:
+        """Log figures; in double precision, as single loses count of samples at 17 million."""
+        exact = {name: torch.tensor(value, dtype=torch.double) for name, value in figures.items()}
+        self.log_dict(exact, **how)
+
+    def on_train_start(self) -> None:
+        self.rates = StepRates()
+        if isinstance(self.trainer.profiler, DataWait):
+            self.trainer.profiler.take()
+
+    def on_validation_start(self) -> None:
+        self.rates.pause()  # what validation takes is not training's
+
+    def on_validation_end(self) -> None:
+        self.rates.resume()
+
+    def file_config(self) -> dict[str, Any]:
+        """Return the config that goes with the weights into a file: what the model is and where it is from."""
+        config: dict[str, Any] = OmegaConf.to_container(self.cfg, resolve=True)
+        for key in ("data", "optim"):  # how it was trained on one machine, not what it is
+            config.pop(key, None)
+        known = config.get("provenance")
+        return {**config, "provenance": provenance.of_run(self, known, self._started_from)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the config into a checkpoint, so that a .nemo file can be made from it and nothing else."""
+        checkpoint["model_config"] = self.file_config()
+        checkpoint["skipped_steps"] = self.optimizer.num_skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting the steps that changed nothing."""
+        self.optimizer.num_skipped = checkpoint.get("skipped_steps", 0)
 
     def save_to(self, save_path: str) -> None:
         """Write a .nemo file that any parallel sizes, or one CPU, can open; every rank calls."""
         whole = weights.gather(self.bert)
         if dist.get_rank() == 0:
-            config = OmegaConf.to_container(self.cfg, resolve=True)
-            for key in ("data", "optim"):  # how it was trained on one machine, not what it is
-                config.pop(key, None)
             nemo_file.write(
                 Path(save_path),
-                config,
+                self.file_config(),
                 self.vocabulary,
                 {f"bert.{name}": tensor for name, tensor in whole.items()},
             )
@@ -162,15 +219,3 @@ class MegatronModel(ModelPT):
     def list_available_models(cls) -> list[Any]:
         """None: no weights are published with the package."""
         return []
-
-
-class Throughput:
-    """Real tokens a second between two calls."""
-
-    def __init__(self) -> None:
-        self._then = time.perf_counter()
-
-    def __call__(self, num_tokens: int) -> float:
-        now = time.perf_counter()
-        elapsed, self._then = now - self._then, now
-        return num_tokens / elapsed

@@ -18,7 +18,7 @@ from dnabert_nemo.data.labelled import (
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
 from dnabert_nemo.megatron.losses import ClassificationLoss
-from dnabert_nemo.megatron.shape import transformer_config
+from dnabert_nemo.megatron.shape import TransformerConfig
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model.base import MegatronModel
 
@@ -44,10 +44,8 @@ class DnabertClassifier(MegatronModel):
     def sum_names(self) -> Sequence[str]:
         return self.new_loss().sum_names
 
-    def new_stage(self, sizes: ParallelSizes, precision: str) -> BertForClassification:
-        return BertForClassification(
-            transformer_config(self.shape, sizes, precision), self.shape, len(self.cfg.labels)
-        )
+    def new_stage(self, config: TransformerConfig, run: int) -> BertForClassification:
+        return BertForClassification(config, self.shape, len(self.cfg.labels), run)
 
     def new_loss(self) -> ClassificationLoss:
         return ClassificationLoss(len(self.cfg.labels))
@@ -113,9 +111,13 @@ class DnabertClassifier(MegatronModel):
         """Take one optimizer step and log what it measured."""
         sums = self.step(batch.micro_batches, training=True)
         self.consumed_samples = batch.consumed_samples
-        self.log_dict(self._means(sums), prog_bar=True)
-        self.log("lr", self.optimizer.param_groups[0]["lr"])
-        self.log("consumed_samples", float(self.consumed_samples))
+        self.rates.add(samples=int(sums["samples"]))
+        if self.is_reported:
+            amounts, seconds = self.rates.take()
+            self.log_dict(self._means(sums), prog_bar=True)
+            counts = {"consumed_samples": self.consumed_samples}
+            speed = {"samples_per_second": amounts["samples"] / seconds}
+            self.log_figures(self.figures(seconds) | counts | speed)
 
     def on_validation_epoch_start(self) -> None:
         self._validation = torch.zeros(len(self.sum_names), dtype=torch.double)
@@ -130,9 +132,11 @@ class DnabertClassifier(MegatronModel):
         self.log_dict({f"val_{name}": value for name, value in self._means(sums).items()}, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["consumed_samples"] = self.consumed_samples
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.consumed_samples = checkpoint["consumed_samples"]
         self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from dnabert_nemo.data.batch import MicroBatch, StepBatch
 from dnabert_nemo.megatron import engine, topology
 from dnabert_nemo.megatron.bert import BertForMaskedLM
+from dnabert_nemo.megatron.flops import flops_per_token
 from dnabert_nemo.megatron.losses import MASKED_LM_SUMS, MaskedLMLoss
-from dnabert_nemo.megatron.shape import transformer_config
-from dnabert_nemo.megatron.sizes import ParallelSizes
-from dnabert_nemo.model.base import MegatronModel, Throughput
+from dnabert_nemo.megatron.shape import TransformerConfig
+from dnabert_nemo.model.base import MegatronModel
+from dnabert_nemo.model.utilisation import peak_flops
 
 
 class DnabertModel(MegatronModel):
@@ -33,8 +35,8 @@ class DnabertModel(MegatronModel):
     def sum_names(self) -> Sequence[str]:
         return MASKED_LM_SUMS
 
-    def new_stage(self, sizes: ParallelSizes, precision: str) -> BertForMaskedLM:
-        return BertForMaskedLM(transformer_config(self.shape, sizes, precision), self.shape)
+    def new_stage(self, config: TransformerConfig, run: int) -> BertForMaskedLM:
+        return BertForMaskedLM(config, self.shape, run)
 
     def new_loss(self) -> MaskedLMLoss:
         return MaskedLMLoss(len(self.vocabulary.tokens[-1]))
@@ -47,26 +49,43 @@ class DnabertModel(MegatronModel):
         """Tell the data which part of every step is this rank's."""
         self.trainer.datamodule.set_data_parallel(topology.data_rank(), topology.data_size())
 
-    def on_train_start(self) -> None:
-        self._throughput = Throughput()
-
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
         """Take one optimizer step and log what it measured."""
         sums = self.step(batch.micro_batches, training=True)
         self.consumed_samples, num_tokens = engine.whole_counts(batch)
         self.consumed_tokens += num_tokens
-        self.log_dict(_means(sums), prog_bar=True)
-        self.log_dict(
-            {
-                "lr": self.optimizer.param_groups[0]["lr"],
-                "grad_norm": self.optimizer.grad_norm
-                if self.optimizer.grad_norm is not None
-                else float("nan"),
-                "consumed_samples": float(self.consumed_samples),
-                "consumed_tokens": float(self.consumed_tokens),
-                "tokens_per_second": self._throughput(num_tokens),
-            }
+        lengths = [length for each in batch.micro_batches for length in each.segment_lengths]
+        self.rates.add(
+            tokens=num_tokens,
+            padded_tokens=sum(lengths) * topology.data_size(),
+            rank_tokens=sum(lengths),
+            attended=sum(length * length for length in lengths),
         )
+        if self.is_reported:
+            counts = {"consumed_samples": self.consumed_samples, "consumed_tokens": self.consumed_tokens}
+            amounts, seconds = self.rates.take()
+            self.log_dict(_means(sums), prog_bar=True)
+            self.log_figures(self.figures(seconds) | counts | self._speed(amounts, seconds))
+
+    def _speed(self, amounts: Mapping[str, int], seconds: float) -> dict[str, float]:
+        """Tokens a second over all ranks, and what they come to for each of the devices.
+
+        The mean attended length is taken from this rank's rows, which are like the others'.
+        """
+        tokens_per_second = amounts["tokens"] / seconds
+        flops = flops_per_token(self.shape, amounts["attended"] / amounts["rank_tokens"])
+        achieved = flops * tokens_per_second / dist.get_world_size()
+        speed = {
+            "tokens_per_second": tokens_per_second,
+            "padded_tokens_per_second": amounts["padded_tokens"] / seconds,
+            "tflops_per_device": achieved / 1e12,
+        }
+        if torch.cuda.is_available():
+            precision = self.trainer.strategy.model_precision
+            peak = peak_flops(torch.cuda.get_device_name(), precision)
+            if peak is not None:
+                speed["mfu"] = achieved / peak
+        return speed
 
     def on_validation_epoch_start(self) -> None:
         self._validation = {name: torch.zeros((), dtype=torch.double) for name in self.sum_names}
@@ -80,13 +99,14 @@ class DnabertModel(MegatronModel):
         """Log the means over all validation samples, and how many places they are over."""
         means = {f"val_{name}": value for name, value in _means(self._validation).items()}
         self.log_dict({**means, "val_hidden_bases": self._validation["hidden_bases"]}, prog_bar=True)
-        self._throughput = Throughput()  # what validation took is not training's
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["consumed_samples"] = self.consumed_samples
         checkpoint["consumed_tokens"] = self.consumed_tokens
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.consumed_samples = checkpoint["consumed_samples"]
         self.consumed_tokens = checkpoint["consumed_tokens"]
         self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
