@@ -1,4 +1,5 @@
 # make check: lint, format and types of everything.  make test: the tests.  make format: rewrite what `check` would refuse.
+# make search: the tests that draw examples, with new ones.
 # The tools come from .venv, which is made where it is missing, or from beside DNABERT_NEMO_PYTHON.
 ifdef DNABERT_NEMO_PYTHON
 bin := $(dir $(DNABERT_NEMO_PYTHON))
@@ -6,7 +7,7 @@ else
 bin := .venv/bin/
 endif
 
-.PHONY: check format test tools
+.PHONY: check format search test tools
 
 check: tools
 	$(bin)ruff check .
@@ -21,6 +22,9 @@ format: tools
 
 test:
 	bash scripts/test.sh
+
+search: tools
+	HYPOTHESIS_PROFILE=search $(bin)pytest -q $$(grep -rl "@given" tests)
 
 tools:
 ifndef DNABERT_NEMO_PYTHON
