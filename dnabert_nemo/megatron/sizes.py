@@ -74,6 +74,13 @@ class ParallelSizes:
         """Copies of the model that `num_ranks` ranks hold."""
         return num_ranks // self.model
 
+    def describe(self, num_ranks: int) -> str:
+        """Say in a few words how `num_ranks` ranks share the work."""
+        axes = {"tensor": self.tensor, "pipeline": self.pipeline, "context": self.context}
+        axes["data"] = self.data(num_ranks)
+        words = " x ".join(f"{size} {axis}" for axis, size in axes.items())
+        return words + (", sequence parallel" if self.sequence_parallel else "")
+
     def layers_of_runs(self, num_layers: int) -> tuple[int, ...]:
         """How many layers each run holds; run i is on pipeline rank i mod `pipeline`."""
         num_runs = self.pipeline * self.virtual

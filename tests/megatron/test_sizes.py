@@ -157,3 +157,9 @@ def test_sizes_are_read_from_a_config_with_ones_for_what_it_does_not_name() -> N
 def test_sizes_of_another_type_are_named(model: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         ParallelSizes.of(model)
+
+
+def test_they_are_told_in_words() -> None:
+    assert ParallelSizes(2, 2).describe(8) == "2 tensor x 2 pipeline x 1 context x 2 data"
+    with_sequence = ParallelSizes(2, 1, True, context=2)
+    assert with_sequence.describe(4) == "2 tensor x 1 pipeline x 2 context x 1 data, sequence parallel"

@@ -1,7 +1,7 @@
 """The losses of 50 steps of the tiny model of `ranks` on one rank, at fp32 with dropout 0.
 
-They change with the samples, masks, first weights, arithmetic or optimizer, and with nothing else: a change of
-any of these is told in the changelog, and the numbers are made anew by `ranks.curve`.
+They change with the samples, masks, first weights, arithmetic or optimizer, and with nothing else: a change
+of any of these is told in the changelog, and the numbers are made anew by `ranks.curve`.
 """
 
 # fmt: off

@@ -237,8 +237,8 @@ def _gradients(module: Any) -> dict[str, Any]:
     from dnabert_nemo.megatron import weights
 
     kept = [(parameter, parameter.data) for parameter in module.parameters()]
-    for parameter, _ in kept:
-        parameter.data = parameter.main_grad.clone()
+    for parameter, data in kept:  # of another type it would lose the hook that fills main_grad
+        parameter.data = parameter.main_grad.to(data.dtype, copy=True)
     gathered = weights.gather(module)
     for parameter, data in kept:
         parameter.data = data
@@ -291,7 +291,7 @@ def dropout() -> dict[str, bool]:
 
 
 def losses_under_dropout(folder: Path, num_draws: int = 24) -> dict[str, list[float]]:
-    """Measure the loss of one step again and again with dropout, in every way that two ranks share a model."""
+    """Measure the loss of one step again and again with dropout, in each way that two ranks share a model."""
     from dnabert_nemo.megatron.sizes import ParallelSizes
 
     losses: dict[str, list[float]] = {}

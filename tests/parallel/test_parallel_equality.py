@@ -89,12 +89,10 @@ def test_dropout_agrees_between_ranks_only_where_their_work_does(results, where:
 @pytest.mark.parametrize("layout", ["TP2", "TP2 + SP", "PP2", "CP2"])
 def test_dropout_costs_every_layout_the_same_loss(results, layout: str) -> None:
     shared, reference = results["losses under dropout"][layout], results["losses under dropout"]["DP2"]
-    assert len(set(shared)) == len(shared), "the draws of dropout repeat"
+    assert len(set(shared)) == len(shared), "dropout changes nothing, or its draws repeat"
     assert stdev(shared) == pytest.approx(stdev(reference), rel=0.7)
     error = sqrt((variance(shared) + variance(reference)) / len(shared))
     assert abs(mean(shared) - mean(reference)) < 4 * error
-    without = results[ONE_RANK.name]["losses"][0]
-    assert abs(mean(shared) - without) > 4 * error, "dropout changes nothing"
 
 
 def test_the_distributed_optimizer_holds_half_on_each_of_two_ranks(results) -> None:
