@@ -22,14 +22,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from golden_curve import GOLDEN_CURVE
-from layouts import LAYOUTS, LEARNING_RATE, ONE_RANK, SHARED, WRITERS, Layout
+from layouts import LAYOUTS, LEARNING_RATE, SHARED, WRITERS, Layout
 
 SEED = 7
 ROWS, TOKENS_PER_ROW, MAX_POSITIONS = 4, 256, 128
 
 
-def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 300) -> str:
+def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 600) -> str:
     """Run `main` on so many ranks, one thread each, and return what they printed; results go to `folder`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
     process = subprocess.Popen(
@@ -92,6 +91,8 @@ def main(folder: Path, num_steps: int) -> None:
     for layout in LAYOUTS[world]:
         record(layout.name, train(layout, folder, num_steps))
     if world == 2:
+        from measures import dropout, losses_under_dropout, optimizer_bytes, streamed
+
         record("dropout", dropout())
         record("losses under dropout", losses_under_dropout(folder))
         record("streamed", streamed(folder))
@@ -104,6 +105,8 @@ def main(folder: Path, num_steps: int) -> None:
             record("reshaped", reshape(folder, num_steps))
             write_nemo(folder)
         else:
+            from measures import curve
+
             record("nemo", read_nemo(folder))
             record("curve", curve(folder))
     dist.destroy_process_group()
@@ -250,119 +253,6 @@ def _sha256(tensors: dict[str, Any]) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].float().numpy().tobytes())
     return digest.hexdigest()
-
-
-def dropout() -> dict[str, bool]:
-    """Compare, between two ranks, what dropout makes of the same input."""
-    import torch
-    import torch.distributed as dist
-
-    from dnabert_nemo.data.batch import MicroBatch
-    from dnabert_nemo.megatron.attention import segments
-    from dnabert_nemo.megatron.sizes import ParallelSizes
-
-    def same_on_both(tensor: torch.Tensor) -> bool:
-        both: list[Any] = [None, None]
-        dist.all_gather_object(both, tensor.detach())
-        return bool(torch.equal(*both))
-
-    num_tokens = 64
-    one, none = torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-    ids, positions = torch.full((num_tokens,), 9), torch.zeros(num_tokens, dtype=torch.int64)
-    batch = MicroBatch(ids, positions, (num_tokens,), one, one, none, none, none, num_tokens, 1)
-    query = torch.randn(num_tokens, 2, 16, generator=torch.Generator().manual_seed(1))
-    found = {}
-    for name, sizes in (
-        ("TP", ParallelSizes(2, 1)),
-        ("SP", ParallelSizes(2, 1, True)),
-        ("DP", ParallelSizes()),
-    ):
-        module = stage(Layout(2, sizes), dropout=0.5).train()
-        seen: dict[str, torch.Tensor] = {}
-        module.embedding.register_forward_hook(lambda _, __, out, seen=seen: seen.update(embedding=out))
-        module.encoder.register_forward_hook(lambda _, __, out, seen=seen: seen.update(encoder=out))
-        module(batch)
-        if not sizes.sequence_parallel:  # which draws attention's dropout inside the block's own random state
-            core = module.encoder.layers[0].self_attention.core_attention
-            seen["attention"] = core(query, query, query, None, packed_seq_params=segments((num_tokens,)))
-        found |= {f"{name} {place}": same_on_both(out) for place, out in seen.items()}
-        assert seen["embedding"].eq(0).any(), "no dropout took place"
-    return found
-
-
-def losses_under_dropout(folder: Path, num_draws: int = 24) -> dict[str, list[float]]:
-    """Measure the loss of one step again and again with dropout, in each way that two ranks share a model."""
-    from dnabert_nemo.megatron.sizes import ParallelSizes
-
-    losses: dict[str, list[float]] = {}
-    for sizes in (
-        ParallelSizes(),
-        ParallelSizes(2),
-        ParallelSizes(2, 1, True),
-        ParallelSizes(1, 2),
-        ParallelSizes(context=2),
-    ):
-        layout = Layout(2, sizes)
-        trainer = Trainer(layout, stage(layout, dropout=0.3))
-        [batch] = steps(folder, 1)
-        sums = [trainer.sums(batch, training=True) for _ in range(num_draws)]
-        losses[layout.name] = [float(each[0] / each[1]) for each in sums]
-    return losses
-
-
-def optimizer_bytes() -> dict[str, int]:
-    """Measure the optimizer's state on a rank of two, with and without sharding it over them."""
-    from dnabert_nemo.megatron.sizes import ParallelSizes
-
-    held = {}
-    for distributed in (False, True):
-        layout = Layout(2, ParallelSizes(), distributed_optimizer=distributed)
-        trainer = Trainer(layout, stage(layout))
-        for parameter in trainer.module.parameters():
-            parameter.main_grad.fill_(1.0)
-        trainer.optimizer.step()
-        held[layout.name] = trainer.optimizer.state_bytes()
-    return held
-
-
-def curve(folder: Path) -> list[float]:
-    """Train on one rank for as many steps as the golden curve has, and return the losses."""
-    trainer = Trainer(ONE_RANK, stage(ONE_RANK))
-    for batch in steps(folder, len(GOLDEN_CURVE)):
-        trainer.take(batch)
-    return trainer.losses
-
-
-def streamed(folder: Path) -> dict[str, Any]:
-    """Stream shards on two data ranks; return what each knows of every step, and what both are told of it."""
-    import torch.distributed as dist
-
-    from dnabert_nemo.data.masking import Masking
-    from dnabert_nemo.data.packing import StepShape
-    from dnabert_nemo.data.streaming import StreamedSteps
-    from dnabert_nemo.kmer.masking import MaskRule
-    from dnabert_nemo.megatron import topology
-    from dnabert_nemo.megatron.engine import whole_counts
-    from dnabert_nemo.megatron.sizes import ParallelSizes
-    from dnabert_nemo.shards.remote import RemoteSet
-
-    topology.start(ParallelSizes(), SEED)
-    steps = StreamedSteps(
-        RemoteSet.open(str(folder / "small" / "train"), 3),
-        StepShape(ROWS, 1, TOKENS_PER_ROW, MAX_POSITIONS),
-        masking=Masking(MaskRule(3)),
-        seed=SEED,
-        data_parallel_rank=topology.data_rank(),
-        data_parallel_size=topology.data_size(),
-    )
-    own = []
-    whole = []
-    for step in islice(steps, 40):
-        own.append((step.consumed_samples, step.num_tokens))
-        whole.append(whole_counts(step))
-    on_every_rank: list[Any] = [None, None]
-    dist.all_gather_object(on_every_rank, (own, whole))
-    return {"own": [each[0] for each in on_every_rank], "whole": [each[1] for each in on_every_rank]}
 
 
 def table(folder: Path, results: dict[str, Any]) -> str:
