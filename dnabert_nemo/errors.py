@@ -40,7 +40,7 @@ class ShardError(DnabertError):
 
 
 class TrainingError(DnabertError):
-    """A run that cannot go on, as its figures are no numbers any more; every rank raises it, the first tells."""
+    """A run that cannot go on, as its figures are no numbers any more; all ranks raise it, the first tells."""
 
 
 class CheckpointError(DnabertError):

@@ -22,10 +22,10 @@ log = logging.getLogger("dnabert_nemo")
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Check the paths, then read and write."""
-    source, output = Path(cfg.checkpoint), Path(cfg.output)
     check_export(cfg)
     from dnabert_nemo.model import export, huggingface, nemo_file
 
+    source, output = Path(cfg.checkpoint), Path(cfg.output)
     file = export.read_model(source)
     if cfg.format == "huggingface":
         huggingface.write_folder(output, file, str(source))

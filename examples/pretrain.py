@@ -1,8 +1,9 @@
 """Pre-train DNABERT on k-mer shards, on one process or on every rank a launcher starts.
 
-    python examples/pretrain.py --config-name dnabert_86m model.data.train=shards/train
-    model.data.validation=shards/validation torchrun --nproc_per_node 2 examples/pretrain.py --config-name
-    dnabert_tiny model.tensor_model_parallel_size=2 ...
+    python examples/pretrain.py --config-name dnabert_86m \\
+        model.data.train=shards/train model.data.validation=shards/validation
+    torchrun --nproc_per_node 2 examples/pretrain.py --config-name dnabert_tiny \\
+        model.tensor_model_parallel_size=2 ...
 
 The same command again goes on from the newest checkpoint. The model is written to
 runs/NAME/checkpoints/NAME.nemo when the run ends.

@@ -104,7 +104,16 @@ def test_the_package_imports_at_once_and_without_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["genome.toy", "kmer.masking", "shards.prepare", "shards.reader", "command", "training.check"]
+    "module",
+    [
+        "genome.toy",
+        "kmer.masking",
+        "shards.prepare",
+        "shards.reader",
+        "command",
+        "training.check",
+        "training.plan_report",
+    ],
 )
 def test_what_comes_before_training_needs_no_torch(module: str) -> None:
     light(f"import dnabert_nemo.{module}")

@@ -40,8 +40,7 @@ class BertShape:
     def of(cls, model: Mapping[str, Any]) -> BertShape:
         """Read the shape from the section `model` of a config (keys as in conf/dnabert_86m.yaml)."""
         vocabulary = Vocabulary(model["tokenizer"]["k"])
-        keys = {field.name for field in fields(cls)} - {"vocab_size", "padded_vocab_size"}
-        given = {key: model[key] for key in keys if key in model}
+        given = {key: model[key] for key in SHAPE_KEYS if key in model}
         return cls(len(vocabulary), vocabulary.padded_size(), **given)
 
     def num_parameters(self) -> int:
@@ -55,3 +54,17 @@ class BertShape:
         layer = 4 * (h * h + h) + (2 * h * f + f + h) + 2 * (2 * h)
         head = (h * h + h) + 2 * h + self.padded_vocab_size
         return embeddings + self.num_layers * layer + 2 * h + head
+
+
+# What a config says of the shape, beside tokenizer.k.
+SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
+MOST_SEED = (1 << 62) - 1  # torch takes more, and a rank adds its place to it
+# Of those that are no counts, the most that they can be.
+MOST = {"hidden_dropout": 1, "attention_dropout": 1, "layernorm_epsilon": 1000, "init_method_std": 1000}
+
+
+def wrong_number(model: Mapping[str, Any]) -> str | None:
+    """Return a key of `MOST` whose value in a config is no number from 0 up to it, if there is one."""
+    given = {key: model[key] for key in MOST if key in model}
+    right = {key for key, value in given.items() if type(value) in (int, float) and 0 <= value <= MOST[key]}
+    return next((key for key in given if key not in right), None)

@@ -137,10 +137,14 @@ class MegatronAdamW(torch.optim.Optimizer):
         sharded = self._sharded_torch_adam()
         if sharded is not None and not loading:
             return optimizer_shards.sharded_state(sharded, model)
-        described = self.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
+        with ExitStack() as stack:
+            for each in self.megatron.chained_optimizers:
+                for buffer in getattr(each, "buffers", ()):
+                    stack.enter_context(_closed_up(buffer))
+            described = self.megatron.sharded_state_dict(model, is_loading=loading, metadata=metadata)
         if fresh and not loading:
             moments = described.get("optimizer", described)["state"]
-            moments["common_step"] = torch.tensor(0.0)  # Megatron leaves out a count of 0, and cannot read that
+            moments["common_step"] = torch.tensor(0.0)  # which Megatron leaves out, and then misses
         return dict(described)
 
     def _make_moments(self, *, only_sharded: bool) -> bool:

@@ -25,6 +25,12 @@ def load(content: bytes) -> dict[str, torch.Tensor]:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in tensors.items()
     ):
         raise ValueError("holds other things than tensors")
+    for name, value in tensors.items():
+        if value.is_nested or value.layout is not torch.strided or value.device.type != "cpu":
+            raise ValueError(f"has {name!a:.100} as no plain tensor")
+    numbers = sum(value.numel() for value in tensors.values())
+    if numbers > 2 * len(content):  # tied tensors are there once and counted twice
+        raise ValueError(f"unfolds {len(content):,} bytes into {numbers:,} numbers")
     return dict(tensors)
 
 

@@ -46,8 +46,8 @@ class ParallelSizes:
         layout = model.get("pipeline_model_parallel_layout")
         if isinstance(layout, str | int):
             raise ConfigError(
-                f"model.pipeline_model_parallel_layout={layout}: give the layers of each part as a list, such "
-                "as [3,4,4,1]"
+                f"model.pipeline_model_parallel_layout={layout}: give the layers of each part as a list, "
+                "such as [3,4,4,1]"
             )
         sequence_parallel = model.get("sequence_parallel") or False
         if not isinstance(sequence_parallel, bool):
@@ -122,8 +122,7 @@ class ParallelSizes:
             raise ConfigError(
                 f"{names['virtual']} takes micro batches in groups of {self.pipeline}, the pipeline's size, "
                 f"and there are {num_micro_batches} in a step (model.global_batch_size / "
-                f"(model.micro_batch_size x {self.data(num_ranks)} data-parallel ranks)): change one of these "
-                "sizes"
+                f"(model.micro_batch_size x {self.data(num_ranks)} data-parallel ranks)): change one of them"
             )
 
     def _check_layers(self, num_layers: int) -> None:

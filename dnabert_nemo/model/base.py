@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import bert, engine, topology, weights
 from dnabert_nemo.megatron.bert import Stage
+from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.engine import Loss
 from dnabert_nemo.megatron.optimizer import MegatronAdamW
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
@@ -24,7 +25,6 @@ from dnabert_nemo.megatron.schedules import ScheduleSettings
 from dnabert_nemo.megatron.shape import TransformerConfig, transformer_config
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import nemo_file, provenance
-from dnabert_nemo.model.model_config import bert_shape
 from dnabert_nemo.model.rate_schedule import RateSchedule
 from dnabert_nemo.model.step_rates import DataWait, StepRates, peak_memory_gib
 
@@ -45,7 +45,7 @@ class MegatronModel(ModelPT):
                 Path(self.register_artifact("tokenizer.vocab_file", cfg.tokenizer.vocab_file))
             )
         self.automatic_optimization = False
-        self.shape = bert_shape(cfg)
+        self.shape = BertShape.of(cfg)
         self._initial: nemo_file.NemoFile | None = None
         self._initial_source = ""
         self._started_from: dict[str, Any] | None = None
@@ -181,7 +181,7 @@ class MegatronModel(ModelPT):
         self.rates.resume()
 
     def file_config(self) -> dict[str, Any]:
-        """Return the config that goes with the weights into a file: what the model is and where it is from."""
+        """Return the config that goes with the weights into a file: what the model is, where it is from."""
         config: dict[str, Any] = OmegaConf.to_container(self.cfg, resolve=True)
         for key in ("data", "optim"):  # how it was trained on one machine, not what it is
             config.pop(key, None)

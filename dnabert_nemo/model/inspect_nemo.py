@@ -67,9 +67,15 @@ def _tree(node: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
     indent = "  " * depth
     for key, value in node.items():
         if isinstance(value, dict):
-            yield f"{indent}{key}:"
+            yield f"{indent}{_shown(key)}:"
             yield from _tree(value, depth + 1)
         elif isinstance(value, list):
-            yield f"{indent}{key}: {', '.join(map(str, value))}"
+            yield f"{indent}{_shown(key)}: {', '.join(map(_shown, value))}"
         else:
-            yield f"{indent}{key}: {'null' if value is None else value}"
+            yield f"{indent}{_shown(key)}: {'null' if value is None else _shown(value)}"
+
+
+def _shown(value: object) -> str:
+    """Say a value on one line, and nothing of it to the terminal."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)

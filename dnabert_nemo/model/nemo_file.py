@@ -20,7 +20,7 @@ import yaml
 
 from dnabert_nemo.errors import CheckpointError, ConfigError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
-from dnabert_nemo.megatron import plain_tensors
+from dnabert_nemo.megatron import checkpoint_folder, plain_tensors
 from dnabert_nemo.megatron.tensor_shapes import Shapes
 from dnabert_nemo.model.model_config import tensors_of
 from dnabert_nemo.model.nemo_members import REMEDY, Member, members
@@ -43,25 +43,34 @@ class NemoFile:
     @property
     def provenance(self) -> dict[str, Any]:
         """What is known of how the weights came to be; empty in files from before it was kept."""
-        return dict(self.config.get("provenance") or {})
+        return dict(self.config.get("provenance", {}))
 
 
 def write(
     path: Path, config: Mapping[str, Any], vocabulary: Vocabulary, weights: Mapping[str, torch.Tensor]
 ) -> None:
-    """Write a .nemo file aside and rename it; the same contents give the same bytes."""
+    """Write a .nemo file aside and rename it; the same contents give the same bytes.
+
+    Raises:
+        CheckpointError: it cannot be written there; what was there before is untouched.
+    """
     config = {**config, "tokenizer": {**config["tokenizer"], "vocab_file": f"nemo:{VOCABULARY}"}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".unfinished")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder)
-        (made / CONFIG).write_text(yaml.dump(config, Dumper=_PlainDumper, sort_keys=True))
-        vocabulary.write(made / VOCABULARY)
-        torch.save(dict(sorted(weights.items())), made / WEIGHTS)
-        with tarfile.open(aside, "w:", format=tarfile.PAX_FORMAT) as tar:
-            for name in MEMBERS:
-                tar.add(made / name, arcname=f"./{name}", filter=_without_origin)
-    aside.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="unfinished_") as folder:
+            made = Path(folder)
+            (made / CONFIG).write_text(yaml.dump(config, Dumper=_PlainDumper, sort_keys=True))
+            vocabulary.write(made / VOCABULARY)
+            with (made / WEIGHTS).open("wb") as file:
+                torch.save(dict(sorted(weights.items())), file)
+            with tarfile.open(made / "whole", "w:", format=tarfile.PAX_FORMAT) as tar:
+                for name in MEMBERS:
+                    tar.add(made / name, arcname=f"./{name}", filter=_without_origin)
+            (made / "whole").rename(path)
+    except (OSError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides a full disk
+        why = checkpoint_folder.reason(cause or error, path)
+        raise CheckpointError(f"{path}: could not be written: {why}: put that right") from error
 
 
 def read(path: Path) -> NemoFile:
@@ -90,9 +99,14 @@ def read_config(path: Path) -> dict[str, Any]:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, dict[str, Member]]]:
     """Open once what is then both checked and read, whatever becomes of the path meanwhile."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file: give the path of a .nemo file")
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb") if path.is_file() else None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}): {REMEDY}") from error
+    if opened is None:
+        problem = "a folder" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {problem}: give the path of a .nemo file")
+    with opened as file:
         found = members(file, path, MEMBERS)
         for name in MEMBERS:
             if name not in found:
@@ -127,10 +141,12 @@ def check_config(config: Mapping[str, Any], of: str) -> Shapes:
     Raises:
         CheckpointError: it asks for anything to be made or looked up, or describes no model of this package.
     """
-    if asked := _asks_for(config):
-        raise CheckpointError(f"{of} has {asked}")
     try:
+        if asked := _asks_for(config):
+            raise CheckpointError(f"{of} has {asked}: {REMEDY}")
         return tensors_of(config)
+    except RecursionError as error:
+        raise CheckpointError(f"{of} has no end: {REMEDY}") from error
     except ConfigError as error:
         raise CheckpointError(f"{of} {error}: {REMEDY}") from error
 
@@ -152,8 +168,11 @@ class _PlainYaml(yaml.SafeLoader):
 
 
 def _asks_for(node: Any, *, at_the_top: bool = True) -> str | None:
-    """Say what NeMo or OmegaConf would make or look up at the wish of a config, if anything."""
+    """Say what NeMo or OmegaConf would make or look up at the wish of a config, or what is no plain data."""
     if isinstance(node, dict):
+        for key in node:
+            if not isinstance(key, str):
+                return f"a key that is no text ({key!a:.80})"
         for key in ("_target_", "cls") if at_the_top else ("_target_", "cls", "target"):
             if key in node:
                 return f"a key {key} ({node[key]!a:.80}), and no class of a file's choice is made"
@@ -162,6 +181,8 @@ def _asks_for(node: Any, *, at_the_top: bool = True) -> str | None:
         return next(filter(None, (_asks_for(each, at_the_top=False) for each in node)), None)
     if isinstance(node, str) and "${" in node:
         return f"an interpolation ({node!a:.80}), and nothing is looked up for a file"
+    if not isinstance(node, str | int | float | bool | None):
+        return f"a {type(node).__name__} ({node!a:.80}), and all is text, numbers, lists and mappings"
     return None
 
 

@@ -145,6 +145,9 @@ def test_inspection_counts_the_parameters_and_tells_the_rest(trained, tmp_path: 
         "k=3, 69",
     ):
         assert said in lines
+    told = "\n".join(report_lines(found | {"config": {"target": "a.B", "x": "\x1b[2J\nerror: none"}}))
+    assert "\\x1b[2J\\nerror: none" in told
+    assert "\x1b" not in told
     assert "before it was kept" in "\n".join(report_lines(found | {"provenance": {}}))
 
 

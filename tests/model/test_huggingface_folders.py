@@ -140,7 +140,7 @@ def test_a_classifier_has_no_folder(new_classifier, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def random_bert(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def random_bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A random BertForMaskedLM with the original DNABERT's vocabulary, k = 6, as its folder is laid."""
     config = transformers.BertConfig(
         vocab_size=4101,
@@ -160,7 +160,7 @@ def random_bert(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
                 parameter += 0.2 * torch.randn(parameter.shape)
     folder = tmp_path_factory.mktemp("original") / "DNA_bert_6"
     model.save_pretrained(folder)
-    shutil.copy(data_dir / "dnabert" / "vocab_k6.txt", folder / "vocab.txt")
+    Vocabulary(6).write(folder / "vocab.txt")  # the original's, byte for byte: tests/kmer/test_vocabulary.py
     return folder, model
 
 
@@ -238,6 +238,8 @@ def refused(folder: Path, says: str, error: type[Exception] = CheckpointError) -
         ({"num_hidden_layers": 2}, r"has 'bert\.encoder\.layer\.2\.[^']*', which is no part"),
         ({"hidden_size": None}, "hidden_size=None"),
         ({"intermediate_size": 96}, r"as torch.float32 \[80"),
+        ({"num_hidden_layers": 1.0}, r"has num_hidden_layers=1\.0, which is no whole number"),
+        ({"hidden_dropout_prob": 2}, r"has hidden_dropout_prob=2, which is no number in 0\.\.1"),
     ],
 )
 def test_a_config_that_ours_cannot_be_is_refused(copy: Path, changed: dict[str, Any], says: str) -> None:
@@ -259,6 +261,32 @@ def test_a_vocabulary_of_other_words_is_refused(copy: Path, words: list[str], sa
     refused(copy, says, FormatError)
 
 
+def test_wider_numbers_are_narrowed(copy: Path, tmp_path: Path) -> None:
+    expected = read_folder(copy).file.weights
+    tensors = load_file(copy / "model.safetensors")
+    wide = {name: tensor.double() for name, tensor in tensors.items()}
+    save_file(wide, copy / "model.safetensors", metadata={"format": "pt"})
+    imported = read_folder(copy)
+    assert imported.notes[0] == "numbers: torch.float64 was turned into torch.float32"
+    file = imported.file
+    assert all(torch.equal(file.weights[name], tensor) for name, tensor in expected.items())
+    nemo_file.write(tmp_path / "narrow.nemo", file.config, file.vocabulary, file.weights)
+    assert nemo_file.read(tmp_path / "narrow.nemo").weights.keys() == expected.keys()
+
+
+def test_a_folder_is_written_where_it_can_be(made, tmp_path: Path) -> None:
+    file = nemo_file.read(made("pre_ln").with_suffix(".nemo"))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    write_folder(tmp_path / "link", file, "x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "config.json").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file/folder: could not be written: not a directory"):
+        write_folder(tmp_path / "file" / "folder", file, "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "there"]
+
+
 def test_weights_that_ours_cannot_be_are_refused(copy: Path) -> None:
     tensors = load_file(copy / "model.safetensors")
     bias = "cls.predictions.bias"
@@ -270,6 +298,8 @@ def test_weights_that_ours_cannot_be_are_refused(copy: Path) -> None:
     refused(copy, "untied models are not read")
     put({"bert.encoder.layer.0.adapter.weight": torch.zeros(2)})
     refused(copy, "'bert.encoder.layer.0.adapter.weight', which is no part of this model")
+    put({"bert.embeddings.token_type_embeddings.weight": torch.zeros(0, 48)})
+    refused(copy, r"token_type_embeddings.weight as torch.float32 \[0, 48\]")
     put({bias: torch.zeros(4101, dtype=torch.int64)})
     refused(copy, f"has {bias} as torch.int64")
     del tensors[bias]
@@ -281,6 +311,10 @@ def test_weights_that_ours_cannot_be_are_refused(copy: Path) -> None:
     refused(copy, "holds no model.safetensors or pytorch_model.bin")
     torch.save({bias: torch.nn.Linear(2, 2)}, copy / "pytorch_model.bin")
     refused(copy, "pytorch_model.bin is damaged or not plain tensors .it asks for torch.nn")
+    torch.save({bias: torch.zeros(4101).to_sparse()}, copy / "pytorch_model.bin")
+    refused(copy, f"pytorch_model.bin has '{bias}' as no plain tensor")
+    torch.save({bias: torch.zeros(1).expand(10**9)}, copy / "pytorch_model.bin")
+    refused(copy, "pytorch_model.bin unfolds .* bytes into 1,000,000,000 numbers")
     (copy / "vocab.txt").unlink()
     refused(copy, "no such vocabulary file", FormatError)
     (copy / "config.json").unlink()

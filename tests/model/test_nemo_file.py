@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import resource
 import tarfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -90,7 +92,8 @@ def refused(path: Path, says: str) -> None:
 
 def test_what_is_not_a_nemo_file_is_refused(nemo: Path, tmp_path: Path) -> None:
     refused(tmp_path / "absent.nemo", "no such file")
-    refused(tmp_path, "no such file")
+    refused(tmp_path, "a folder: give the path of a .nemo file")
+    refused(tmp_path / ("x" * 300), "cannot be read")
     for content in (b"", b"no tar at all, but some text" * 100, gzip.compress(nemo.read_bytes())):
         (tmp_path / "other.nemo").write_bytes(content)
         refused(tmp_path / "other.nemo", "not a .nemo file, which is an uncompressed tar")
@@ -152,9 +155,7 @@ def test_weights_are_those_that_the_config_describes(nemo: Path, remade) -> None
     refused(remade({WEIGHTS: saved(weights | {name: torch.zeros(2)})}), rf"{name} is torch.float32 \[2\]")
     refused(remade({WEIGHTS: saved(weights | {name: weights[name].int()})}), rf"{name} is torch.int32")
     wide = torch.zeros(1).expand(10**9, 10**3)  # a few bytes that say they are a terabyte
-    refused(
-        remade({WEIGHTS: saved(weights | {name: wide})}), rf"{name} is torch.float32 \[1000000000, 1000\]"
-    )
+    refused(remade({WEIGHTS: saved(weights | {name: wide})}), r"unfolds [\d,]+ bytes into 1,000,000,0")
 
 
 @pytest.mark.parametrize(
@@ -166,11 +167,21 @@ def test_weights_are_those_that_the_config_describes(nemo: Path, remade) -> None
         ({"hidden_size": True}, "hidden_size=True"),
         ({"num_attention_heads": 5}, "num_attention_heads=5, which does not divide hidden_size=32"),
         ({"hidden_dropout": "a"}, "hidden_dropout='a'"),
+        ({"hidden_dropout": 3}, r"hidden_dropout=3, which is no number in 0\.\.1"),
+        ({"seed": "abc"}, "seed='abc', which is no whole number"),
+        ({"provenance": "mine"}, "provenance='mine', which is no mapping"),
+        ({"made": date(2020, 1, 1)}, "has a date .*, and all is text, numbers, lists and mappings"),
+        ({"made": [{b"x"}]}, "has a set "),
+        ({1: "one"}, "has a key that is no text"),
         ({"layernorm_epsilon": float("nan")}, "layernorm_epsilon=nan"),
         ({"tokenizer": {"k": 4}}, "of another k than tokenizer.k=4"),
         ({"tokenizer": {"k": 8}}, "tokenizer.k=8"),
         ({"transformer_block_type": "sideways"}, "transformer_block_type=sideways is not known"),
         ({"target": "dnabert_nemo.model.classification.DnabertClassifier"}, "has no list of labels"),
+        (
+            {"target": "dnabert_nemo.model.classification.DnabertClassifier", "labels": ["a"]},
+            "has no freeze_encoder",
+        ),
     ],
 )
 def test_a_config_that_describes_no_model_is_refused(nemo: Path, remade, changed: dict, says: str) -> None:
@@ -181,6 +192,28 @@ def test_a_config_that_describes_no_model_is_refused(nemo: Path, remade, changed
 def test_a_few_lines_of_config_do_not_become_many(remade) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
     refused(remade({CONFIG: "\n".join(lines).encode()}), "not plain YAML")
+
+
+def test_a_config_without_end_is_refused() -> None:
+    config: dict = {"a": []}  # as only the pickle of a checkpoint makes one
+    config["a"].append(config)
+    with pytest.raises(CheckpointError, match="its config has no end"):
+        nemo_file.check_config(config, "its config")
+
+
+def test_where_nothing_can_be_written_nothing_is_left(nemo: Path, new_model, tmp_path: Path) -> None:
+    file, before = nemo_file.read(nemo), nemo.read_bytes()
+    (tmp_path / "file").touch()
+    for path, says in ((tmp_path / "file" / "x.nemo", "file exists"), (nemo, "the disk is full")):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # EFBIG, as for a quota
+        try:
+            with pytest.raises(CheckpointError, match=f"{path}: could not be written: {says}"):
+                nemo_file.write(path, file.config, file.vocabulary, file.weights)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in nemo.parent.iterdir()] == ["tiny.nemo"]
+    assert nemo.read_bytes() == before
 
 
 def test_a_file_from_before_provenance_was_kept_is_read(nemo: Path, remade) -> None:

@@ -28,6 +28,7 @@ from dnabert_nemo.model.nemo_file import NemoFile
 from dnabert_nemo.model.provenance import versions
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_DTYPES = {"torch.float32", "torch.bfloat16", "torch.float16"}  # of a .nemo file
 _KINDS = "give a folder of BertForMaskedLM or MegatronBertForMaskedLM"
 _SIZES = {
     "num_layers": "num_hidden_layers",
@@ -85,7 +86,10 @@ def read_folder(folder: Path) -> Imported:
     try:
         shape = checked_shape(config)
     except ConfigError as error:
-        raise CheckpointError(f"{folder}: its config.json {error}: {_KINDS}") from error
+        problem = str(error)
+        for ours, theirs in (_SIZES | {key: theirs for key, (theirs, _) in _DEFAULTS.items()}).items():
+            problem = re.sub(rf"\b{ours}=", f"{theirs}=", problem)
+        raise CheckpointError(f"{folder}: its config.json {problem}: {_KINDS}") from error
     if settings.get("vocab_size") != len(words):
         raise CheckpointError(
             f"{folder}: its config.json has vocab_size={settings.get('vocab_size')!a:.40} and its vocabulary "
@@ -151,7 +155,12 @@ def _config(folder: Path, settings: Mapping[str, Any], k: int, block_type: str) 
 def _content(folder: Path) -> tuple[str, bytes]:
     for name in WEIGHTS:
         if (folder / name).is_file():
-            return name, (folder / name).read_bytes()
+            try:
+                return name, (folder / name).read_bytes()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{folder}: its {name} cannot be read ({error.strerror}): make it readable"
+                ) from error
     parts = " in parts, which are not read" if any(folder.glob("*.index.json")) else ""
     raise CheckpointError(
         f"{folder}: holds no {' or '.join(WEIGHTS)}{parts}: save it again with "
@@ -180,7 +189,8 @@ def _checked(
     found = {key: value for key, value in found.items() if key not in left_out}
     where = f"{folder}: its {name}"
     token_types = found.get(TOKEN_TYPES)
-    wanted = their_tensors(shape, len(token_types) if token_types is not None and token_types.dim() else 1)
+    num_token_types = len(token_types) if token_types is not None and token_types.dim() else 1
+    wanted = their_tensors(shape, max(num_token_types, 1))
     for copy, of in TIED.items():
         found.setdefault(of, found.get(copy, torch.empty(0)))
         if copy in found and not torch.equal(found.pop(copy), found[of]):
@@ -198,6 +208,9 @@ def _checked(
     for key in sorted(found.keys() - wanted.keys()):
         raise CheckpointError(f"{where} has {key!a:.100}, which is no part of this model: {_KINDS}")
     notes = []
+    if wide := sorted({str(value.dtype) for value in found.values()} - _DTYPES):
+        found = {key: value if str(value.dtype) in _DTYPES else value.float() for key, value in found.items()}
+        notes.append(f"numbers: {', '.join(wide)} was turned into torch.float32")
     if found[TOKEN_TYPES][0].any():
         notes.append("token types: type 0 was added to the positions, the others were left out")
     if left_out:

@@ -65,7 +65,7 @@ def _words_of_json(path: Path) -> list[str]:
         if sorted(ids.values()) != list(range(len(ids))):
             raise ValueError("its ids are not 0, 1, ...")
         return sorted(ids, key=ids.__getitem__)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(path, f"no vocabulary in it ({error!r:.80}): {_WANTED}") from None
 
 

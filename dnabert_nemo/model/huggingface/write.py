@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.kmer.vocabulary import PAD
+from dnabert_nemo.megatron import checkpoint_folder
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.model.huggingface.names import kind_of, to_theirs
 from dnabert_nemo.model.huggingface.tokenizer import write_tokenizer
-from dnabert_nemo.model.model_config import LANGUAGE_MODEL, bert_shape
+from dnabert_nemo.model.model_config import LANGUAGE_MODEL
 from dnabert_nemo.model.nemo_file import NemoFile
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -28,25 +30,32 @@ def write_folder(folder: Path, file: NemoFile, source: str) -> None:
         source: where `file` came from, for messages.
 
     Raises:
-        CheckpointError: the file holds no masked language model.
+        CheckpointError: the file holds no masked language model, or the folder cannot be written; then what
+            was there before is untouched.
     """
     if file.config["target"] != LANGUAGE_MODEL:
         raise CheckpointError(
             f"{source}: holds a {file.config['target']}, and HuggingFace has a class for the masked language "
             "model alone: give the .nemo file that pretrain.py wrote"
         )
-    shape = bert_shape(file.config)
+    shape = BertShape.of(file.config)
     ours = {name.removeprefix("bert."): tensor for name, tensor in file.weights.items()}
-    aside = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     theirs = to_theirs(ours, shape)
-    save_file(theirs, aside / WEIGHTS, metadata={"format": "pt"})
     config = config_of(shape, dtype=str(next(iter(ours.values())).dtype).removeprefix("torch."))
-    (aside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="ascii", newline="\n")
-    write_tokenizer(aside, file.vocabulary, shape.max_position_embeddings)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    target = folder.resolve()  # of a link, or of "."
+    aside = target.with_name(target.name + ".unfinished")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        save_file(theirs, aside / WEIGHTS, metadata={"format": "pt"})
+        (aside / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="ascii", newline="\n")
+        write_tokenizer(aside, file.vocabulary, shape.max_position_embeddings)
+        shutil.rmtree(target, ignore_errors=True)
+        aside.rename(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        why = checkpoint_folder.reason(error, target)
+        raise CheckpointError(f"{folder}: could not be written: {why}: put that right") from error
 
 
 def config_of(shape: BertShape, dtype: str) -> dict[str, Any]:
