@@ -1,4 +1,4 @@
-"""`python -m dnabert_nemo shards inspect|verify|head|merge`: a look into shard sets, and several made one."""
+"""`python -m dnabert_nemo shards|nemo|plan`: a look into shard sets, models, and runs yet to be started."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from dnabert_nemo.errors import DnabertError, ShardError
 
@@ -75,9 +76,33 @@ def _merge(chosen: argparse.Namespace) -> None:
     )
 
 
+def _inspect_nemo(chosen: argparse.Namespace) -> None:
+    from dnabert_nemo.command import quiet_imports
+
+    quiet_imports()
+    logging.getLogger().setLevel(logging.WARNING)  # megatron-core tells what it was imported with
+    from dnabert_nemo.model.inspect_nemo import inspect, report_lines
+
+    found = inspect(chosen.file)
+    print(json.dumps(found, indent=1) if chosen.json else "\n".join(report_lines(found)))
+
+
+def _plan(chosen: argparse.Namespace) -> None:
+    from dnabert_nemo.training.plan import plan
+    from dnabert_nemo.training.plan_report import as_json, check_fit, memory_of, report_lines
+
+    memory = None if chosen.device_memory is None else memory_of(chosen.device_memory)
+    planned = plan(chosen.config_name, chosen.overrides, chosen.accelerator)
+    print(json.dumps(as_json(planned), indent=1) if chosen.json else "\n".join(report_lines(planned)))
+    if memory is not None:
+        fits = check_fit(planned, memory)
+        if not chosen.json:
+            print(fits)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dnabert_nemo", description=__doc__)
-    rooms = parser.add_subparsers(required=True, metavar="shards")
+    rooms = parser.add_subparsers(required=True, metavar="shards|nemo|plan")
     commands = rooms.add_parser("shards", help="look into shard sets").add_subparsers(required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], None], says: str) -> argparse.ArgumentParser:
@@ -105,6 +130,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     merge.add_argument("--seed", type=_count, help="of the order of records (default: the first input's)")
     merge.add_argument("--overwrite", action="store_true", help="replace shards that are there already")
+    nemo = rooms.add_parser("nemo", help="look into .nemo files").add_subparsers(required=True)
+    says = "config, parameters, vocabulary and provenance of a .nemo file"
+    inspect_nemo = nemo.add_parser("inspect", help=says, description=says)
+    inspect_nemo.set_defaults(run=_inspect_nemo)
+    inspect_nemo.add_argument("file", type=Path, help="such as runs/dnabert_86m/checkpoints/dnabert_86m.nemo")
+    inspect_nemo.add_argument("--json", action="store_true", help="print it as JSON")
+    says = "what a pre-training config takes on each rank: parameters, bytes, tokens a step"
+    plan = rooms.add_parser("plan", help=says, description=says)
+    plan.set_defaults(run=_plan)
+    plan.add_argument("--config-name", default="dnabert_86m", help="of conf/ (default dnabert_86m)")
+    plan.add_argument("overrides", nargs="*", help="such as trainer.devices=8; no data is needed")
+    plan.add_argument("--device-memory", help="such as 80GB: end with exit code 2 where a rank needs more")
+    plan.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu", help="default: gpu")
+    plan.add_argument("--json", action="store_true", help="print it as JSON, in bytes")
     return parser
 
 

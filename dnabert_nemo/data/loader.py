@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -81,6 +80,7 @@ class StepLoader(Generic[T]):
             raise _killed(error, self.num_workers) from None
 
 
+_ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
 _IS_KILLED = "DataLoader worker"  # how torch's message begins
 
 
@@ -113,15 +113,20 @@ def _killed(error: RuntimeError, num_workers: int) -> DnabertError:
 
 
 def _end_with_parent(worker_id: int) -> None:
-    """End this worker soon after its parent is gone, even where it was killed.
+    """End this worker soon after its parent is gone, even where it was killed, or asks for it.
 
-    A worker of torch notices that too, but then waits for its queue to be read, which nobody does any more.
+    A worker of torch notices the first too, but then waits for its queue to be read, which nobody does any
+    more. A signal from elsewhere that asks the run to stop goes to its whole process group: the run ends its
+    step and saves first, for which it needs its workers.
     """
     parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ASK_TO_STOP)
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1)
+            asked = signal.sigtimedwait(_ASK_TO_STOP, 1)
+            if asked is not None and asked.si_pid == parent:
+                break
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,82 +1,113 @@
 """Checkpoints to resume from, in Megatron's distributed format, which any sizes read.
 
-A checkpoint is a folder that appears whole: it is written aside and renamed when every rank is done.
+A checkpoint is a folder that appears whole, with the checksum of every file (`checkpoint_folder`). The state
+is copied, then written in the background (`checkpoint_saving`).
 """
 
 from __future__ import annotations
 
-import os
+import itertools
+import logging
 import pickle
-import queue
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.dist_checkpointing.mapping import ShardedObject
-from megatron.core.dist_checkpointing.strategies import filesystem_async
-from megatron.core.transformer.module import MegatronModule
+from megatron.core.dist_checkpointing.state_dict_utils import save_preprocess
 from torch.distributed.checkpoint.api import CheckpointException
 
 from dnabert_nemo.errors import CheckpointError
-from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron import checkpoint_folder, checkpoint_saving, topology
+from dnabert_nemo.megatron.checkpoint_pickles import plain_objects_only, read_metadata
+from dnabert_nemo.megatron.checkpoint_saving import COMMON, CONFIG, METADATA, Saving
 from dnabert_nemo.megatron.optimizer import MegatronAdamW
 
-UNFINISHED = ".unfinished"
+__all__ = ["begin", "check_complete", "choose", "load", "newest", "read_metadata", "remove", "save"]
+
 _LAYOUT = "layout"
+_numbers = itertools.count()
+log = logging.getLogger("dnabert_nemo")
+T = TypeVar("T")
 
 
-def save(path: Path, module: MegatronModule, optimizer: MegatronAdamW, progress: Mapping[str, Any]) -> None:
+def save(path: Path, module: torch.nn.Module, optimizer: MegatronAdamW, progress: Mapping[str, Any]) -> None:
     """Write weights, optimizer and random states of all ranks, and rank 0's `progress`, to the folder `path`.
 
     Every rank calls. An existing checkpoint of that name is replaced once the new one is complete.
+
+    Raises:
+        CheckpointError: it could not be written, on every rank alike; what was there before is untouched.
     """
-    aside = path.with_name(path.name + UNFINISHED)
-    if dist.get_rank() == 0:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-    dist.barrier()
+    begin(path, module, optimizer, progress, copy=False).wait()
+
+
+def begin(
+    path: Path, module: torch.nn.Module, optimizer: MegatronAdamW, progress: Mapping[str, Any], *, copy: bool
+) -> Saving:
+    """Begin to `save`, and return what to wait for; every rank calls, and waits before it begins the next.
+
+    Args:
+        copy: let training go on at once, and change what is being written: it is copied first.
+
+    Raises:
+        CheckpointError: the folder cannot be made.
+    """
+
+    def make_aside() -> Path:
+        try:
+            return checkpoint_folder.make_aside(path)
+        except OSError as error:
+            why = checkpoint_folder.reason(error, path)
+            raise CheckpointError(f"{path}: could not be written: {why}: put that right") from error
+
+    aside = _by_first_rank(make_aside)
     state = _sharded_state(module, optimizer, loading=False)
     state["rng"] = _sharded_rng()
     state["progress"] = dict(progress)
     state[_LAYOUT] = _layout()
-    # Results of writing come back to this very process. Megatron's queue for them, made for writing in the
-    # background, is a server process of 300 MB that takes seconds to start and outlives a run that is killed.
-    filesystem_async._results_queue = queue.Queue()
-    dist_checkpointing.save(state, str(aside))
-    dist.barrier()
-    if dist.get_rank() == 0:
-        shutil.rmtree(path, ignore_errors=True)
-        aside.rename(path)
-    dist.barrier()
+    sharded, common = save_preprocess(state)
+    return Saving(
+        path,
+        aside,
+        checkpoint_saving.plan(sharded, common, aside, copy=copy),
+        dist.distributed_c10d._get_default_store(),
+        rank=dist.get_rank(),
+        num_ranks=dist.get_world_size(),
+        number=next(_numbers),
+    )
 
 
-def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[str, Any]:
+def load(
+    path: Path, module: torch.nn.Module, optimizer: MegatronAdamW, *, is_checked: bool = False
+) -> dict[str, Any]:
     """Read the weights and the optimizer into these of any sizes, and return `progress`; every rank calls.
 
     The random states are put back where the layout of ranks is the one that wrote them; elsewhere the ranks
     keep the states they were seeded with.
 
+    Args:
+        is_checked: the checksums of its files have just been compared (`choose` does).
+
     Raises:
-        CheckpointError: no complete checkpoint is there, it holds another model, or its metadata is not
-        plain data.
+        CheckpointError: no complete checkpoint is there, its bytes are not those that were written, it holds
+            another model, or its metadata is not plain data.
     """
-    if not all((path / name).is_file() for name in ("metadata.json", ".metadata", "common.pt")):
-        raise CheckpointError(f"{path}: not a complete checkpoint: give the folder of one that was finished")
-    _refuse_foreign_classes(path / ".metadata")
+    if not is_checked:
+        _by_first_rank(lambda: check_complete(path))
+    read_metadata(path / METADATA)  # before torch reads it with any class
     try:
-        common = dist_checkpointing.load_common_state_dict(str(path))
-        same_layout = common[_LAYOUT] == _layout()
-        wanted = _sharded_state(module, optimizer, loading=True)
-        if same_layout:
-            wanted["rng"] = _sharded_rng()
-        with _plain_objects_only():
+        with plain_objects_only():
+            common = dist_checkpointing.load_common_state_dict(str(path))
+            same_layout = common[_LAYOUT] == _layout()
+            wanted = _sharded_state(module, optimizer, loading=True)
+            if same_layout:
+                wanted["rng"] = _sharded_rng()
             state = dist_checkpointing.load(wanted, str(path))
     except _UNREADABLE as error:
         raise CheckpointError(
@@ -90,25 +121,71 @@ def load(path: Path, module: MegatronModule, optimizer: MegatronAdamW) -> dict[s
 
 
 def newest(folder: Path) -> Path | None:
-    """Find the finished checkpoint of the highest step, by the number its name ends in (`step=120.ckpt`).
+    """Find the checkpoint of the highest step by its name (`step=120.ckpt`); `choose` also looks into it."""
+    found = checkpoint_folder.finished(folder)
+    return found[0].path if found else None
 
-    Of two of one step it is the one that names a metric: it was written later, after validation.
+
+def choose(folder: Path) -> Path:
+    """Find the newest checkpoint that is whole, on every rank the one that rank 0 finds; every rank calls.
+
+    Newer ones that are damaged are put aside, and a warning names them and the one that is used.
+
+    Raises:
+        CheckpointError: none is whole.
     """
-    finished = {
-        (int(match[1]), match.start() > 0): path
-        for path in folder.glob("*.ckpt")
-        if (match := re.search(r"step=(\d+)\.ckpt$", path.name)) and (path / "metadata.json").is_file()
-    }
-    return finished[max(finished)] if finished else None
+    path, damaged = _by_first_rank(lambda: checkpoint_folder.newest_whole(folder))
+    for aside, problem in damaged if dist.get_rank() == 0 else ():
+        log.warning(
+            "%s is damaged (%s) and was put aside as %s: resuming from the one before it, %s",
+            aside.name.removesuffix(checkpoint_folder.DAMAGED),
+            problem,
+            aside,
+            path,
+        )
+    return path
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint; while that lasts it does not count as finished."""
-    (path / "metadata.json").unlink(missing_ok=True)
-    shutil.rmtree(path)
+    """Delete a checkpoint, if it is there; from the first instant it counts as none."""
+    checkpoint_folder.remove(path)
 
 
-def _sharded_state(module: MegatronModule, optimizer: MegatronAdamW, *, loading: bool) -> dict[str, Any]:
+def save_as_megatron_does(folder: Path, module: torch.nn.Module, optimizer: MegatronAdamW) -> None:
+    """Write weights and optimizer into an empty folder with megatron-core's own writers, for comparison."""
+    checkpoint_saving.use_queue_of_this_process()
+    dist_checkpointing.save(_sharded_state(module, optimizer, loading=False), str(folder))
+
+
+def check_complete(path: Path) -> None:
+    """Compare every byte of a checkpoint with what was written, in this process alone.
+
+    Raises:
+        CheckpointError: it is none that was finished, or is damaged.
+    """
+    if not all((path / name).is_file() for name in (checkpoint_folder.MANIFEST, CONFIG, METADATA, COMMON)):
+        raise CheckpointError(f"{path}: not a complete checkpoint: give the folder of one that was finished")
+    problem = checkpoint_folder.damage(path)
+    if problem is not None:
+        raise CheckpointError(f"{path}: damaged: {problem}: use another checkpoint")
+
+
+def _by_first_rank(function: Callable[[], T]) -> T:
+    """Return what a function returns on rank 0, or raise what it raises there, on every rank."""
+    told: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            told[0] = function()
+        except CheckpointError as error:
+            told[1] = error
+    dist.broadcast_object_list(told)
+    result, error = told
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def _sharded_state(module: torch.nn.Module, optimizer: MegatronAdamW, *, loading: bool) -> dict[str, Any]:
     metadata = {"non_homogeneous_layers": True, "distrib_optim_sharding_type": "fully_reshardable"}
     model = module.sharded_state_dict(metadata=metadata)
     return {"model": model, "optimizer": optimizer.sharded_state(model, metadata, loading=loading)}
@@ -120,26 +197,6 @@ def _sharded_rng() -> ShardedObject:
 
 def _layout() -> list[int]:
     return [*topology.running_sizes(), topology.data_size()]
-
-
-# What torch's checkpoint metadata is made of. Anything else in that pickle is not ours, and would be run by
-# reading it.
-_METADATA_CLASSES = {
-    "torch": {"Size"} | {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
-    "torch.serialization": {"_get_layout"},
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    "torch.distributed.checkpoint.metadata": {
-        "BytesStorageMetadata",
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    },
-    "torch.distributed.checkpoint.planner": {"SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"},
-}
 
 
 # What torch and megatron-core raise for a file that is damaged or not what the model asks for.
@@ -159,39 +216,7 @@ def _reason(error: BaseException) -> str:
     """Say in one short line what was wrong, on the first rank that said so."""
     if isinstance(error, CheckpointException):
         error, _ = next(iter(error.failures.values()))
+    if isinstance(error, pickle.UnpicklingError):  # torch's message tells how to run the file
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        return f"it asks for {named[1].rstrip('.') if named else 'more than plain data'}"
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
-
-
-@contextmanager
-def _plain_objects_only() -> Iterator[None]:
-    """Let torch.load refuse classes: torch itself reads a checkpoint's small objects as pickles of
-    anything.
-    """
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-class _MetadataUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _METADATA_CLASSES.get(module, ()):
-            raise pickle.UnpicklingError(f"its metadata asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _refuse_foreign_classes(metadata: Path) -> None:
-    """Read the metadata's pickle with only the classes it needs, before torch reads it with any."""
-    with metadata.open("rb") as file:
-        try:
-            _MetadataUnpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
-            raise CheckpointError(
-                f"{metadata.parent}: refused: {error}; use a checkpoint that dnabert_nemo wrote"
-            ) from error

@@ -20,11 +20,19 @@ from dnabert_nemo.data.labelled import LabelledDataModule, LabelledSequences, Sa
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.megatron import checkpoint
+from dnabert_nemo.megatron.bert_shape import MOST, SHAPE_KEYS, BertShape
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
-from dnabert_nemo.model.base import ENCODER_KEYS
-from dnabert_nemo.training.callbacks import Checkpoints, LatestCheckpoints, PlainLines, ReturnedMemory
-from dnabert_nemo.training.check import PRECISIONS, check_finetuning, launch_of, sizes_of
+from dnabert_nemo.model.model_config import ENCODER_KEYS, LANGUAGE_MODEL
+from dnabert_nemo.model.step_rates import DataWait
+from dnabert_nemo.training.callbacks import PlainLines, ReturnedMemory
+from dnabert_nemo.training.check import check_finetuning, launch_of, sizes_of
+from dnabert_nemo.training.checkpoints import BestCheckpoints, LatestCheckpoints
 from dnabert_nemo.training.data_config import data_paths, masking, step_shape
+from dnabert_nemo.training.launch import end_with_first_rank
+from dnabert_nemo.training.loggers import csv_logger, nemos_settings
+from dnabert_nemo.training.nonfinite import NonFiniteSteps
+from dnabert_nemo.training.precision import choose, has_transformer_engine
+from dnabert_nemo.training.step_end import StepEnd
 from dnabert_nemo.training.strategy import MegatronStrategy
 
 log = logging.getLogger("dnabert_nemo")
@@ -61,7 +69,9 @@ def pretraining_model(cfg: DictConfig) -> DnabertModel:
     """Make the masked language model, from the weights of `restore_from_path` where one is named."""
     model = DnabertModel(cfg.model)
     if cfg.restore_from_path is not None:
-        model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
+        file = nemo_file.read(Path(cfg.restore_from_path))
+        _check_alike(cfg, file.config)
+        model.start_from(file, cfg.restore_from_path)
     shape = model.shape
     log.info(
         "model: %s parameters: %d layers x %d hidden, %d-mers, vocabulary %d padded to %d",
@@ -88,6 +98,8 @@ def with_encoder(cfg: DictConfig) -> DictConfig:
     complete = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     complete.model = OmegaConf.merge(encoder, complete.model)
     check_finetuning(complete)
+    shape = SampleShape(complete.model.global_batch_size, complete.model.micro_batch_size)
+    shape.check(sizes_of(complete).data(launch_of(complete).num_ranks))
     return complete
 
 
@@ -119,8 +131,20 @@ def trainer(cfg: DictConfig) -> Trainer:
     """Make Lightning's trainer around Megatron's ranks, and NeMo's folders and loggers around it."""
     _quiet()
     started = launch_of(cfg)
-    precision = _precision(str(cfg.trainer.precision))
-    log.info("precision %s, %d ranks, %s", precision, started.num_ranks, sizes_of(cfg))
+    end_with_first_rank()
+    precision = choose(
+        str(cfg.trainer.precision),
+        torch.cuda.get_device_capability() if torch.cuda.is_available() else None,
+        has_transformer_engine=has_transformer_engine(),
+    )
+    log.info(
+        "precision %s, %d ranks: %s; %s for %s",
+        precision.name,
+        started.num_ranks,
+        sizes_of(cfg).describe(started.num_ranks),
+        precision.name,
+        precision.reason,
+    )
     folder = Path(cfg.exp_manager.exp_dir, cfg.exp_manager.name)
     checkpoints = folder / "checkpoints"
     made = Trainer(
@@ -130,8 +154,9 @@ def trainer(cfg: DictConfig) -> Trainer:
         strategy=MegatronStrategy(
             sizes_of(cfg),
             seed=cfg.model.seed,
-            model_precision=precision,
+            model_precision=precision.name,
             clip_grad=cfg.trainer.gradient_clip_val,
+            save_in_background=cfg.exp_manager.checkpoint_callback_params.async_save,
         ),
         max_steps=cfg.trainer.max_steps,
         max_epochs=-1,
@@ -144,13 +169,33 @@ def trainer(cfg: DictConfig) -> Trainer:
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         logger=False,
+        profiler=DataWait(),
         use_distributed_sampler=False,
         # Lightning's own requeueing would write a checkpoint beside ours and prefer it, however old
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
     )
     with nemo_logging.temp_verbosity(logging.ERROR):  # it warns of the settings below, which are meant
-        exp_manager(made, _experiment(cfg, checkpoints))
+        exp_manager(made, nemos_settings(_experiment(cfg, checkpoints)))
+    if cfg.exp_manager.create_csv_logger:
+        made.loggers = [*made.loggers, csv_logger(folder)]
     return made
+
+
+def _check_alike(cfg: DictConfig, file: dict[str, Any]) -> None:
+    """Raise ConfigError where a .nemo file holds another model than the one that is to start from it."""
+    if file["target"] != LANGUAGE_MODEL:
+        raise ConfigError(
+            f"restore_from_path={cfg.restore_from_path}: holds a {file['target']}: give the .nemo file of a "
+            "pre-training run"
+        )
+    theirs, ours = BertShape.of(file), BertShape.of(cfg.model)
+    wrong = {key for key in SHAPE_KEYS - MOST.keys() if getattr(theirs, key) != getattr(ours, key)}
+    there = {f"model.{key}": getattr(theirs, key) for key in sorted(wrong)}
+    if theirs.vocab_size != ours.vocab_size:
+        there["model.tokenizer.k"] = file["tokenizer"]["k"]
+    if there:
+        asked = " ".join(f"{key}={value}" for key, value in there.items())
+        raise ConfigError(f"restore_from_path={cfg.restore_from_path} holds another model: pass {asked}")
 
 
 def nemo_path(cfg: DictConfig) -> Path:
@@ -158,53 +203,39 @@ def nemo_path(cfg: DictConfig) -> Path:
     return Path(cfg.exp_manager.exp_dir, cfg.exp_manager.name, "checkpoints", f"{cfg.exp_manager.name}.nemo")
 
 
-def _precision(name: str) -> str:
-    """The 16-bit type the device is made for: Volta fp16, Ampere and later bf16; a CPU stays at fp32."""
-    if name != "auto":
-        precision = PRECISIONS[name]
-    elif not torch.cuda.is_available():
-        precision = "fp32"
-    else:
-        precision = "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.precision={name} needs a GPU for its loss scaling: choose 32 or bf16-mixed on a CPU"
-        )
-    return precision
-
-
 def _callbacks(cfg: DictConfig, folder: Path, checkpoints: Path) -> list[Callback]:
     keep = cfg.exp_manager.checkpoint_callback_params
-    best = Checkpoints(
-        dirpath=checkpoints,
-        filename=f"{keep.monitor}={{{keep.monitor}:.4f}}-step={{step}}",
-        auto_insert_metric_name=False,
-        monitor=keep.monitor,
-        mode=keep.mode,
-        save_top_k=keep.save_top_k,
-    )
+    best = BestCheckpoints(checkpoints, monitor=keep.monitor, mode=keep.mode, save_top_k=keep.save_top_k)
+    latest = LatestCheckpoints(checkpoints, keep.every_n_train_steps)
     return [
+        NonFiniteSteps(cfg.trainer.nonfinite_tolerance),
         PlainLines(folder / "train_log.txt", cfg.trainer.log_every_n_steps),
         best,
-        LatestCheckpoints(checkpoints, keep.every_n_train_steps),
+        latest,
+        StepEnd(latest),
         *([] if torch.cuda.is_available() else [ReturnedMemory()]),
     ]
 
 
 def _experiment(cfg: DictConfig, checkpoints: Path) -> dict[str, Any]:
-    """NeMo's settings, with checkpoints left to our callbacks and the newest finished one to resume from.
+    """NeMo's settings, with checkpoints left to our callbacks, and the folder to resume from if it has any.
 
-    NeMo's own search wants exactly one checkpoint named last, which a run that was killed may not have left.
+    Which of them is used, rank 0 tells the others when they have met (`checkpoint_io`). NeMo's own search
+    wants exactly one checkpoint named last, which a run that was killed may not have left.
     """
     settings = OmegaConf.to_container(cfg.exp_manager, resolve=True)
-    newest = checkpoint.newest(checkpoints) if settings["resume_if_exists"] else None
-    if newest is not None:
-        log.info("resuming from %s", newest)
+    newest = checkpoint.newest(checkpoints)
+    if newest is not None and not settings["resume_if_exists"]:
+        raise ConfigError(
+            f"exp_manager.resume_if_exists=false, but {checkpoints} has checkpoints of a run, {newest.name} "
+            "the newest: name another exp_manager.name, or move them away"
+        )
     return {
         **settings,
         "create_checkpoint_callback": False,
         "resume_ignore_no_checkpoint": True,
-        "resume_from_checkpoint": None if newest is None else str(newest),
+        "disable_validation_on_resume": False,  # else one that a kill came before is left out
+        "resume_from_checkpoint": None if newest is None else str(checkpoints),
     }
 
 
@@ -213,5 +244,7 @@ def _quiet() -> None:
     nemo_logging.setLevel(logging.WARNING)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty")  # it is what a run goes on from
     # Data resumes by its own count of samples.
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")

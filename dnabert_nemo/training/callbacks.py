@@ -1,4 +1,4 @@
-"""What happens around the steps: checkpoints to resume from, and plain lines for those who watch."""
+"""What happens around the steps: plain lines for those who watch, and memory handed back."""
 
 from __future__ import annotations
 
@@ -9,35 +9,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-
-
-class Checkpoints(ModelCheckpoint):
-    """Lightning's checkpoints, as many as asked for also where a run was started again."""
-
-    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
-        """Lightning would keep the one a run goes on from for good, so each start would leave one more."""
-        return previous != current
-
-
-class LatestCheckpoints(Checkpoints):
-    """Keeps the last two checkpoints, every n steps and at the end, to start again from."""
-
-    def __init__(self, folder: Path, every_n_train_steps: int) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename="step={step}",
-            auto_insert_metric_name=False,
-            monitor="step",
-            mode="max",
-            save_top_k=2,
-            every_n_train_steps=every_n_train_steps,
-        )
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last step too, where the interval does not end on it."""
-        if trainer.global_step > self._last_global_step_saved:
-            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class ReturnedMemory(Callback):
@@ -86,6 +57,6 @@ def _figure(name: str, value: torch.Tensor) -> str:
         return f"{number:.3e}"
     return (
         f"{number:,.0f}"
-        if abs(number) >= 1000 or name.endswith(("samples", "bases", "tokens"))
+        if abs(number) >= 1000 or name.endswith(("samples", "bases", "tokens", "_steps", "_scale"))
         else f"{number:.6f}"
     )

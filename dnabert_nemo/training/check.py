@@ -11,20 +11,17 @@ from dnabert_nemo.data.sampling import LENGTH_MIXES
 from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
+from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, BertShape, wrong_number
+from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
+from dnabert_nemo.megatron.recompute import Recompute
+from dnabert_nemo.megatron.schedules import ScheduleSettings
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.shards.reader import ShardSet
 from dnabert_nemo.shards.remote import RemoteSet, check_local
 from dnabert_nemo.training.data_config import data_paths, masking, step_shape
 from dnabert_nemo.training.launch import Launch, launch
-
-PRECISIONS = {
-    "32": "fp32",
-    "32-true": "fp32",
-    "bf16": "bf16",
-    "bf16-mixed": "bf16",
-    "16": "fp16",
-    "16-mixed": "fp16",
-}
+from dnabert_nemo.training.loggers import check_loggers
+from dnabert_nemo.training.precision import PRECISIONS, check_fp8
 
 _COUNTS = (
     "trainer.devices",
@@ -38,8 +35,6 @@ _COUNTS = (
     "model.ffn_hidden_size",
     "model.num_attention_heads",
     "model.max_position_embeddings",
-    "model.tensor_model_parallel_size",
-    "model.pipeline_model_parallel_size",
     "model.micro_batch_size",
     "model.global_batch_size",
 )
@@ -47,10 +42,27 @@ _COUNTS = (
 
 def check_pretraining(cfg: DictConfig) -> None:
     """Raise ConfigError or ShardError for what a pre-training run could not get past."""
+    launched = launch_of(cfg)
+    check_but_data(cfg, launched)
+    data, paths = cfg.model.data, data_paths(cfg)
+    if paths.is_streamed:
+        _check_streamed(cfg, data_parallel_size=sizes_of(cfg).data(launched.num_ranks))
+    else:
+        JoinedSets([ShardSet.open(path, cfg.model.tokenizer.k) for path in paths.train], paths.train_weights)
+    check_local("model.data.validation", str(data.validation))
+    ShardSet.open(Path(data.validation), cfg.model.tokenizer.k)
+    if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
+        raise ConfigError(
+            f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null"
+        )
+
+
+def check_but_data(cfg: DictConfig, launched: Launch) -> None:
+    """Raise ConfigError for what pre-training on these ranks could not get past, whatever the data."""
     data = cfg.model.data
     if type(data.tokens_per_row) is not int:
         raise ConfigError(f"model.data.tokens_per_row={data.tokens_per_row}: give a whole number")
-    check_run(cfg, tokens_per_micro_batch=cfg.model.micro_batch_size * data.tokens_per_row)
+    check_run(cfg, launched, tokens_per_micro_batch=cfg.model.micro_batch_size * data.tokens_per_row)
     if data.length_mix not in LENGTH_MIXES:
         known = " or ".join(LENGTH_MIXES)
         raise ConfigError(f"model.data.length_mix={data.length_mix} is not known: choose {known}")
@@ -62,19 +74,7 @@ def check_pretraining(cfg: DictConfig) -> None:
             f"model.data.sequence_length={shape.max_positions} is more than "
             f"model.max_position_embeddings={cfg.model.max_position_embeddings}: shorten it"
         )
-    sizes, ranks = sizes_of(cfg), launch_of(cfg).num_ranks
-    shape.check(sizes.data(ranks))
-    paths = data_paths(cfg)
-    if paths.is_streamed:
-        _check_streamed(cfg, data_parallel_size=sizes.data(ranks))
-    else:
-        JoinedSets([ShardSet.open(path, cfg.model.tokenizer.k) for path in paths.train], paths.train_weights)
-    check_local("model.data.validation", str(data.validation))
-    ShardSet.open(Path(data.validation), cfg.model.tokenizer.k)
-    if cfg.restore_from_path is not None and not Path(cfg.restore_from_path).is_file():
-        raise ConfigError(
-            f"restore_from_path={cfg.restore_from_path}: no such file: give a .nemo file, or null"
-        )
+    shape.check(sizes_of(cfg).data(launched.num_ranks))
 
 
 def _check_data(cfg: DictConfig) -> None:
@@ -106,7 +106,16 @@ def _check_streamed(cfg: DictConfig, data_parallel_size: int) -> None:
 def check_finetuning(cfg: DictConfig) -> None:
     """Raise ConfigError for what a fine-tuning run could not get past; the config has its encoder's shape."""
     model = cfg.model
-    check_run(cfg, tokens_per_micro_batch=model.micro_batch_size * model.max_position_embeddings)
+    check_run(
+        cfg,
+        launch_of(cfg),
+        tokens_per_micro_batch=model.micro_batch_size * model.max_position_embeddings,
+    )
+    if model.context_parallel_size > 1:
+        raise ConfigError(
+            f"model.context_parallel_size={model.context_parallel_size}: it shares the tokens of long packed "
+            "rows, and a classifier's sequences are not packed: use 1"
+        )
     if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
         raise ConfigError(
             f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is "
@@ -115,50 +124,63 @@ def check_finetuning(cfg: DictConfig) -> None:
         )
 
 
-def check_run(cfg: DictConfig, *, tokens_per_micro_batch: int) -> None:
+def check_run(cfg: DictConfig, launched: Launch, *, tokens_per_micro_batch: int) -> None:
     """Raise ConfigError for parallel sizes, precision or a schedule that cannot work."""
     model = cfg.model
     for key in _COUNTS:
         value = OmegaConf.select(cfg, key)
         if type(value) is not int or value < 1:
             raise ConfigError(f"{key}={value}: give a whole number of at least 1")
+    async_save = cfg.exp_manager.checkpoint_callback_params.async_save
+    if not isinstance(async_save, bool):
+        raise ConfigError(
+            f"exp_manager.checkpoint_callback_params.async_save={async_save}: give true or false"
+        )
     if model.tokenizer.k > MAX_K:
         raise ConfigError(f"model.tokenizer.k={model.tokenizer.k} is more than {MAX_K}, the largest there is")
+    if type(model.seed) is not int or not 0 <= model.seed <= MOST_SEED:
+        raise ConfigError(f"model.seed={model.seed}: give a whole number in 0..{MOST_SEED}")
+    if (wrong := wrong_number(model)) is not None:
+        raise ConfigError(f"model.{wrong}={model[wrong]}: give a number in 0..{MOST[wrong]}")
+    BertShape.of(model)  # which knows the types of layers
     if model.hidden_size % model.num_attention_heads:
         raise ConfigError(
             f"model.num_attention_heads={model.num_attention_heads} does not divide "
             f"model.hidden_size={model.hidden_size}"
         )
     sizes_of(cfg).check(
-        num_ranks=launch_of(cfg).num_ranks,
+        num_ranks=launched.num_ranks,
         num_layers=model.num_layers,
         num_attention_heads=model.num_attention_heads,
         ffn_hidden_size=model.ffn_hidden_size,
         padded_vocab_size=Vocabulary(model.tokenizer.k).padded_size(),
         tokens_per_micro_batch=tokens_per_micro_batch,
+        rows_per_step=model.global_batch_size,
+        micro_batch_size=model.micro_batch_size,
     )
+    Recompute.of(model).check(sizes_of(cfg).layers_of_runs(model.num_layers))
     precision = str(cfg.trainer.precision)
     if precision not in ("auto", *PRECISIONS):
         raise ConfigError(
             f"trainer.precision={precision} is not known: choose auto or one of {', '.join(PRECISIONS)}"
         )
-    sched, steps = model.optim.sched, cfg.trainer.max_steps
-    if sched.name != "CosineAnnealing":
-        raise ConfigError(f"model.optim.sched.name={sched.name} is not known: it is CosineAnnealing")
-    if sched.warmup_steps + sched.constant_steps > steps:
+    check_fp8(
+        precision, tokens_per_micro_batch=tokens_per_micro_batch, tensor_size=model.tensor_model_parallel_size
+    )
+    settings = OptimizerSettings.of(model.optim, cfg.trainer.gradient_clip_val)
+    ScheduleSettings.of(model.optim.sched).check(lr=settings.lr, max_steps=cfg.trainer.max_steps)
+    LossScaling(model.native_amp_init_scale, model.native_amp_growth_interval, model.hysteresis)
+    tolerance = cfg.trainer.nonfinite_tolerance
+    if type(tolerance) is not int or tolerance < 0:
         raise ConfigError(
-            f"model.optim.sched.warmup_steps={sched.warmup_steps} + constant_steps={sched.constant_steps} "
-            "is more than "
-            f"trainer.max_steps={steps}: shorten them or lengthen the run"
+            f"trainer.nonfinite_tolerance={tolerance}: give a whole number of steps, 0 to end at the first"
         )
+    check_loggers(cfg.exp_manager)
 
 
 def sizes_of(cfg: DictConfig) -> ParallelSizes:
     """The sizes of the parallel groups a config asks for."""
-    model = cfg.model
-    return ParallelSizes(
-        model.tensor_model_parallel_size, model.pipeline_model_parallel_size, model.sequence_parallel
-    )
+    return ParallelSizes.of(cfg.model)
 
 
 def launch_of(cfg: DictConfig) -> Launch:

@@ -9,10 +9,20 @@ from omegaconf import DictConfig
 from dnabert_nemo.errors import ConfigError
 
 FORMATS = ("nemo", "huggingface")
+# What a HuggingFace folder of this package holds (`model.huggingface`): all that is deleted to replace one.
+_FILES = {
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+}
 
 
 def check_export(cfg: DictConfig) -> None:
     """Raise ConfigError for paths or a format with which nothing can be exported."""
+    _check_kinds(cfg, "checkpoint")
     if cfg.format not in FORMATS:
         raise ConfigError(f"format={cfg.format} is not known: choose {' or '.join(FORMATS)}")
     if not Path(cfg.checkpoint).exists():
@@ -24,11 +34,20 @@ def check_export(cfg: DictConfig) -> None:
 
 def check_import(cfg: DictConfig) -> None:
     """Raise ConfigError for paths with which nothing can be imported."""
+    _check_kinds(cfg, "input")
     if not Path(cfg.input).is_dir():
         raise ConfigError(
             f"input={cfg.input}: no such folder: give one with config.json, vocab.txt and weights"
         )
     _check_output(cfg, is_file=True)
+
+
+def _check_kinds(cfg: DictConfig, source: str) -> None:
+    for key in (source, "output"):
+        if not isinstance(cfg[key], str) or not cfg[key]:
+            raise ConfigError(f"{key}={cfg[key]}: give a path")
+    if not isinstance(cfg.overwrite, bool):
+        raise ConfigError(f"overwrite={cfg.overwrite}: give true or false")
 
 
 def _check_output(cfg: DictConfig, *, is_file: bool) -> None:
@@ -41,5 +60,8 @@ def _check_output(cfg: DictConfig, *, is_file: bool) -> None:
         raise ConfigError(f"output={output} is there already: give another, or overwrite=true")
     if output.is_dir() == is_file:
         raise ConfigError(f"output={output} is a {'folder' if is_file else 'file'}: give another")
-    if not is_file and any(output.iterdir()) and not (output / "config.json").is_file():
-        raise ConfigError(f"output={output} holds other things than a HuggingFace model: give another folder")
+    other = [] if is_file else sorted({each.name for each in output.iterdir()} - _FILES)
+    if other:
+        raise ConfigError(
+            f"output={output} holds other things than a HuggingFace model, {other[0]}: give another folder"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,3 +45,22 @@ def launch(devices: int, num_nodes: int, environment: Mapping[str, str] = os.env
             f"on each of {started.num_nodes} nodes: make them agree, or leave both keys out"
         )
     return started
+
+
+def end_with_first_rank(environment: Mapping[str, str] = os.environ) -> None:
+    """See to it that a process which Lightning started beside the user's own ends soon after that one.
+
+    It would wait in a collective else: on GPUs until NCCL gives up, ten minutes later. torchrun and srun see
+    to their processes themselves.
+    """
+    by_another = "TORCHELASTIC_RUN_ID" in environment or "SLURM_NTASKS" in environment
+    if by_another or "LOCAL_RANK" not in environment:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

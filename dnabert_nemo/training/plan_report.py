@@ -41,7 +41,8 @@ def _run_lines(planned: Plan) -> Iterator[str]:
     vocabulary = f"vocabulary {shape.vocab_size:,} padded to {shape.padded_vocab_size:,}"
     layers = f"{shape.num_layers} layers of {shape.hidden_size:,}"
     yield f"{planned.name}: {planned.parameters:,} parameters, {layers}, {planned.k}-mers, {vocabulary}"
-    yield f"{planned.num_ranks} ranks: {sizes.describe(planned.num_ranks)}; {planned.precision}; {planned.optimizer}"
+    axes = sizes.describe(planned.num_ranks)
+    yield f"{planned.num_ranks} ranks: {axes}; {planned.precision}; {planned.optimizer}"
     rows = f"{step.global_batch_size:,} rows of {step.tokens_per_row:,}"
     tokens = f"{planned.tokens:,} tokens, about {planned.samples:,} samples, {planned.flops:.3g} FLOPs"
     yield f"a step: {rows} = {tokens}"

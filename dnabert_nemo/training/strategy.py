@@ -8,26 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+import torch.distributed as dist
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from dnabert_nemo.megatron import checkpoint, topology
+from dnabert_nemo.errors import CheckpointError
+from dnabert_nemo.megatron import topology
 from dnabert_nemo.megatron.sizes import ParallelSizes
-
-# Lightning's record of the config; it holds classes, and the run's config is the command's to give again.
-_NOT_KEPT = ("hyper_parameters", "hparams_name", "hparams_type", "datamodule_hyper_parameters")
+from dnabert_nemo.training.checkpoint_io import MegatronCheckpointIO
 
 
 class MegatronStrategy(DDPStrategy):
-    """Starts Megatron's groups over the launched processes, and keeps checkpoints in its format.
+    """Starts Megatron's groups over the launched processes, and saves on every rank.
 
     Args:
         model_precision: fp32, bf16 or fp16, of the model's own weights; Lightning itself casts nothing.
         clip_grad: the norm to which the gradient over all ranks is clipped, 0 for none.
+        save_in_background: training goes on while a checkpoint is written.
     """
 
-    def __init__(self, sizes: ParallelSizes, *, seed: int, model_precision: str, clip_grad: float) -> None:
-        super().__init__(process_group_backend="nccl" if torch.cuda.is_available() else "gloo")
+    checkpoint_io: MegatronCheckpointIO
+
+    def __init__(
+        self,
+        sizes: ParallelSizes,
+        *,
+        seed: int,
+        model_precision: str,
+        clip_grad: float,
+        save_in_background: bool = False,
+    ) -> None:
+        super().__init__(
+            process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
+            checkpoint_io=MegatronCheckpointIO(in_background=save_in_background),
+        )
         self.sizes, self.seed = sizes, seed
         self.model_precision, self.clip_grad = model_precision, clip_grad
 
@@ -37,6 +51,23 @@ class MegatronStrategy(DDPStrategy):
         if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.num_processes))
         topology.start(self.sizes, self.seed)
+
+    def setup(self, trainer: Trainer) -> None:
+        """Make the optimizer, and say what checkpoints are of.
+
+        Raises:
+            CheckpointError: some ranks see checkpoints to resume from, and others do not.
+        """
+        super().setup(trainer)
+        module: Any = self.lightning_module
+        self.checkpoint_io.attach(module.bert, module.optimizer)
+        resuming: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(resuming, trainer.ckpt_path is not None)
+        if len(set(resuming)) > 1:
+            raise CheckpointError(
+                f"exp_manager.exp_dir: of {len(resuming)} ranks, {sum(resuming)} see checkpoints to resume "
+                "from: name a folder that all machines share, and start again"
+            )
 
     def configure_ddp(self) -> None:
         """Nothing: the model wraps itself in Megatron's own data parallelism."""
@@ -58,30 +89,17 @@ class MegatronStrategy(DDPStrategy):
         return {}
 
     def save_checkpoint(
-        self, checkpoint_: dict[str, Any], filepath: str | Path, storage_options: Any = None
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint; every rank calls."""
-        progress = {key: value for key, value in checkpoint_.items() if key not in _NOT_KEPT}
-        model = self._dnabert()
-        checkpoint.save(Path(filepath), model.bert, model.optimizer, progress)
+        self.checkpoint_io.save_checkpoint(checkpoint, filepath)
 
-    def load_checkpoint(self, checkpoint_path: str | Path) -> dict[str, Any]:
-        """Read weights and optimizer into the running model, and return what Lightning keeps besides."""
-        model = self._dnabert()
-        return checkpoint.load(Path(checkpoint_path), model.bert, model.optimizer)
-
-    def load_model_state_dict(self, checkpoint_: Mapping[str, Any], strict: bool = True) -> None:
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Nothing: `load_checkpoint` has read them."""
 
-    def load_optimizer_state_dict(self, checkpoint_: Mapping[str, Any]) -> None:
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Nothing: `load_checkpoint` has read it."""
 
-    def remove_checkpoint(self, filepath: str | Path) -> None:
-        """Delete a checkpoint, on the first rank."""
-        if self.is_global_zero:
-            checkpoint.remove(Path(filepath))
-
-    def _dnabert(self) -> Any:
-        module: LightningModule | None = self.lightning_module
-        assert module is not None
-        return module
+    def on_exception(self, exception: BaseException) -> None:
+        """Let a checkpoint that is being written be finished."""
+        self.checkpoint_io.on_exception()

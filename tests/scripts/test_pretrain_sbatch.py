@@ -17,7 +17,10 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm" / "pretrain.sbatch"
 def cluster(tmp_path: Path) -> dict[str, str]:
     """The environment of a batch script on two nodes of four GPUs each."""
     stand_ins = {
-        "srun": 'printf "%s\\n" "$@" >srun; sleep "${STEP_SECONDS:-0}"; exit "${STEP_ENDS:-0}"',
+        # ends at once, or when it is told to, with the training's code
+        "srun": 'told() { echo "$1" >told; exit "${ENDS_IF_TOLD:-75}"; }; trap "told USR1" USR1; '
+        'trap "told TERM" TERM; printf "%s\\n" "$@" >srun; '
+        'for ((n = 0; n < ${STEP_SECONDS:-0} * 20; n++)); do sleep 0.05; done; exit "${STEP_ENDS:-0}"',
         "scontrol": 'echo "$*" >scontrol',
     }
     for name, does in stand_ins.items():
@@ -58,17 +61,23 @@ def test_a_failed_training_fails_the_job(cluster: dict[str, str]) -> None:
     )
 
 
-def test_before_its_time_is_up_the_job_goes_back_into_the_queue(
-    cluster: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("sent", "code", "queued"), [("USR1", 75, True), ("USR1", 0, False), ("TERM", 75, False)]
+)
+def test_a_signal_is_passed_on_and_only_want_of_time_puts_the_job_back(
+    cluster: dict[str, str], tmp_path: Path, sent: str, code: int, queued: bool
 ) -> None:
     with subprocess.Popen(
-        ["bash", str(SCRIPT)], env={**cluster, "STEP_SECONDS": "2", "STEP_ENDS": "5"}
+        ["bash", str(SCRIPT)], env={**cluster, "STEP_SECONDS": "20", "ENDS_IF_TOLD": str(code)}
     ) as job:
         while not (tmp_path / "srun").exists():
             assert job.poll() is None
-        job.send_signal(signal.SIGUSR1)
-        assert job.wait(timeout=30) == 5, "the job waits for the training to end, and ends as it does"
-    assert (tmp_path / "scontrol").read_text() == "requeue 17\n"
+        job.send_signal(getattr(signal, f"SIG{sent}"))
+        assert job.wait(timeout=30) == code, "the job waits for the training to end, and ends as it does"
+    assert (tmp_path / "told").read_text() == f"{sent}\n"
+    assert (tmp_path / "scontrol").exists() == queued
+    if queued:
+        assert (tmp_path / "scontrol").read_text() == "requeue 17\n"
 
 
 def test_slurm_sees_every_directive() -> None:

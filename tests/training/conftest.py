@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,10 +59,10 @@ def config(data_overrides: list[str]) -> Callable[..., DictConfig]:
 def pretrain() -> Callable[..., subprocess.Popen[str]]:
     """Start examples/pretrain.py in a folder, one thread a process, outside any launcher."""
 
-    def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    def start(folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
         environment = {name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)}
         return subprocess.Popen(
-            [sys.executable, str(SCRIPT), "--config-name", "dnabert_tiny", *overrides],
+            [sys.executable, *launcher, str(SCRIPT), "--config-name", "dnabert_tiny", *overrides],
             cwd=folder,
             env={**environment, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

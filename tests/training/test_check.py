@@ -31,6 +31,15 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
             ["trainer.max_steps=50499"],
             r"warmup_steps=500 \+ constant_steps=50000 is more than trainer\.max_steps=50499",
         ),
+        (
+            ["exp_manager.checkpoint_callback_params.async_save=2"],
+            r"exp_manager\.checkpoint_callback_params\.async_save=2: give true or false",
+        ),
+        (["model.seed=-1"], r"model\.seed=-1: give a whole number in 0\.\."),
+        (["model.seed=1.5"], r"model\.seed=1\.5: give a whole number"),
+        (["model.hidden_dropout=1.5"], r"model\.hidden_dropout=1\.5: give a number in 0\.\.1$"),
+        (["model.layernorm_epsilon=null"], r"model\.layernorm_epsilon=None: give a number"),
+        (["model.transformer_block_type=mid_ln"], r"model\.transformer_block_type=mid_ln is not known"),
         (["model.optim.sched.name=Linear"], r"model\.optim\.sched\.name=Linear is not known"),
         (["model.tensor_model_parallel_size=2"], "needs a multiple of 2 ranks and there are 1"),
         (

@@ -24,7 +24,6 @@ def test_what_can_be_exported_passes(tmp_path: Path) -> None:
     export(tmp_path, output=str(tmp_path / "folder"), format="huggingface")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").touch()
-    (tmp_path / "folder" / "more").touch()
     export(tmp_path, output=str(tmp_path / "folder"), format="huggingface", overwrite=True)
     (tmp_path / "out.nemo").touch()
     export(tmp_path, overwrite=True)
@@ -43,10 +42,21 @@ def test_what_can_be_exported_passes(tmp_path: Path) -> None:
         ),
         ({"output": "{}/model.nemo", "format": "huggingface", "overwrite": True}, "is a file: give another"),
         ({"output": "{}/dir.nemo", "overwrite": True}, "is a folder: give another"),
+        (
+            {"output": "{}/kept", "format": "huggingface", "overwrite": True},
+            r"HuggingFace model, notes\.md: give",
+        ),
+        ({"checkpoint": None}, "checkpoint=None: give a path"),
+        ({"checkpoint": 5}, "checkpoint=5: give a path"),
+        ({"output": ""}, "output=: give a path"),
+        ({"overwrite": "maybe"}, "overwrite=maybe: give true or false"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, changed: dict[str, object], says: str) -> None:
     (tmp_path / "dir.nemo").mkdir()
+    (tmp_path / "kept").mkdir()
+    for name in ("config.json", "notes.md"):
+        (tmp_path / "kept" / name).touch()
     output = str(changed.get("output", tmp_path / "out.nemo")).format(tmp_path)
     with pytest.raises(ConfigError, match=says):
         export(tmp_path, **(changed | {"output": output}))
