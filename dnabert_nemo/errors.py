@@ -40,7 +40,7 @@ class ShardError(DnabertError):
 
 
 class TrainingError(DnabertError):
-    """A run that cannot go on, as its figures are no numbers any more; all ranks raise it, the first tells."""
+    """A run that cannot go on, as its figures are no numbers any more; all ranks raise it, one tells."""
 
 
 class CheckpointError(DnabertError):

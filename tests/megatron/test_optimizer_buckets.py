@@ -1,4 +1,4 @@
-"""Megatron's own description of a sharded optimizer whose buckets end in padding: each parameter has its own."""
+"""How Megatron describes a sharded optimizer whose buckets end in padding: each parameter has its own."""
 
 from __future__ import annotations
 
