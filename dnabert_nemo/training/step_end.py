@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,9 @@ class StepEnd(Checkpoint):
         """Take over the signals, which Lightning answers on each rank by itself; it resets them."""
         if dist.get_world_size() > 1:
             self._group = dist.new_group(backend="gloo")
-        for each in SIGNALS:
-            signal.signal(each, self._note)
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for each in SIGNALS:
+                signal.signal(each, self._note)
         # a validation begins at its first batch, also where the checkpoint counts those of the one before
         trainer.fit_loop.epoch_loop.val_loop.restarting = False
 
