@@ -19,6 +19,7 @@ ORDER = (
     "shards",
     "duplicates",
     "data",
+    "kernels",
     "megatron",
     "model",
     "training",

@@ -1,0 +1,1 @@
+"""Fused kernels, each beside its twin in plain torch; `choose` says which of them a run uses."""

@@ -1,0 +1,156 @@
+"""Which kernels a run uses: what `model.kernels` asks for, or what the device is made for, and why.
+
+Imports no torch: what is installed is looked for, not loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+
+from dnabert_nemo.errors import ConfigError
+
+ASKED = ("auto", "te", "apex", "triton", "torch")
+AMPERE = (8, 0)  # CUDA's compute capability
+_NEEDS = {"te": "transformer_engine", "apex": "apex", "triton": "triton"}
+_REMEDY = "use an NGC image, which has it, or model.kernels=auto, which does without"
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernel of each piece of a layer and of the loss.
+
+    Args:
+        attention: segments (torch's, one segment at a time), blocks (of a CPU, with a dropout of our own),
+            flash (torch's, by cumulative lengths), efficient (torch's memory-efficient one, likewise), te.
+        norm: triton: bias, dropout, residual and LayerNorm in one; torch, apex or te: LayerNorm alone.
+        gelu: bias and GELU: torch, triton.
+        cross_entropy: torch (megatron-core's), triton (its gradient takes the logits' place).
+        dropout: where none of these has it: torch, bits (of a CPU).
+    """
+
+    attention: str = "segments"
+    norm: str = "torch"
+    gelu: str = "torch"
+    cross_entropy: str = "torch"
+    dropout: str = "torch"
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the choice depends on.
+
+    Args:
+        capability: CUDA's compute capability; None for a CPU.
+        has: of transformer_engine, apex and triton, those installed.
+    """
+
+    capability: tuple[int, int] | None
+    has: frozenset[str] = frozenset()
+
+    @classmethod
+    def here(cls, capability: tuple[int, int] | None) -> Device:
+        """Look for the packages; the apex of PyPI is another one, without NVIDIA's layers."""
+        found = {name for name in ("transformer_engine", "triton") if find_spec(name)}
+        if find_spec("apex") and find_spec("apex.normalization"):
+            found.add("apex")
+        return cls(capability, frozenset(found))
+
+    @property
+    def interprets_triton(self) -> bool:
+        """Whether Triton's kernels run on the CPU, number by number, as in its tests."""
+        return os.environ.get("TRITON_INTERPRET") == "1"
+
+    @property
+    def compiles_triton(self) -> bool:
+        """Whether Triton is there and generates code for the device: Ampere and later."""
+        return "triton" in self.has and self.capability is not None and self.capability >= AMPERE
+
+    def __str__(self) -> str:
+        return "a CPU" if self.capability is None else "capability {}.{}".format(*self.capability)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernels of a run, and why each."""
+
+    kernels: Kernels
+    reasons: dict[str, str]
+
+    def __str__(self) -> str:
+        names = [field.name for field in fields(Kernels)]
+        return "; ".join(f"{name} {getattr(self.kernels, name)} ({self.reasons[name]})" for name in names)
+
+
+def choose(asked: str, device: Device, *, precision: str) -> Choice:
+    """Choose the kernels of a run.
+
+    Args:
+        asked: `model.kernels`, one of ASKED.
+        precision: fp32, bf16, fp16 or fp8.
+
+    Raises:
+        ConfigError: `asked` is not known, or asks for what is not installed or needs another device.
+    """
+    _check(asked, device)
+    attention = _attention(asked, device, precision)
+    fused = _fused(asked, device)
+    norm = (asked, f"model.kernels={asked}") if asked in ("te", "apex") else fused
+    dropout = ("torch", "drawn by the GPU" if device.capability else f"model.kernels={asked}")
+    if device.capability is None and asked != "torch":
+        dropout = ("bits", "a CPU, whose own draws a number for each element")
+    pieces = {
+        "attention": attention,
+        "norm": norm,
+        "gelu": fused,
+        "cross_entropy": fused,
+        "dropout": dropout,
+    }
+    return Choice(
+        Kernels(**{piece: kernel for piece, (kernel, _) in pieces.items()}),
+        {piece: reason for piece, (_, reason) in pieces.items()},
+    )
+
+
+def _check(asked: str, device: Device) -> None:
+    if asked not in ASKED:
+        raise ConfigError(f"model.kernels={asked} is not known: choose one of {', '.join(ASKED)}")
+    if asked not in _NEEDS:
+        return
+    if _NEEDS[asked] not in device.has:
+        raise ConfigError(f"model.kernels={asked}: {_NEEDS[asked]} is not installed: {_REMEDY}")
+    if asked == "triton" and (device.compiles_triton or device.interprets_triton):
+        return
+    if asked == "triton" or device.capability is None:
+        needed = "a GPU of capability 8.0 (Ampere) or later" if asked == "triton" else "a GPU"
+        raise ConfigError(
+            f"model.kernels={asked} needs {needed}, and this is {device}: use model.kernels=auto"
+        )
+
+
+def _attention(asked: str, device: Device, precision: str) -> tuple[str, str]:
+    if device.capability is None:
+        if asked == "torch":
+            return "segments", "model.kernels=torch"
+        return "blocks", "a CPU: dropout in blocks, and without dropout torch's by segment"
+    if asked == "te":
+        return "te", "model.kernels=te"
+    if device.capability >= AMPERE and precision != "fp32":
+        return "flash", f"{device}, {precision}"
+    return "efficient", f"{device}, {precision}: flash attention takes 16 bit on Ampere and later"
+
+
+def _fused(asked: str, device: Device) -> tuple[str, str]:
+    """Tell whether a piece that Triton fuses runs fused."""
+    if asked == "torch":
+        return "torch", "model.kernels=torch"
+    if asked == "triton":
+        return "triton", "model.kernels=triton"
+    if device.compiles_triton:
+        return "triton", str(device)
+    missing = device.capability is not None and device.capability >= AMPERE
+    return (
+        "torch",
+        "Triton is not installed" if missing else f"{device}: Triton's code is for Ampere and later",
+    )
