@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dnabert_nemo.errors import ConfigError, DnabertError, TrainingError
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+CONF = (Path(__file__).resolve().parent / "conf").resolve()  # the repository's by a link, or a wheel's own
 
 # A command leaves its output where the config says and nowhere else: no dated folders, no second log format.
 _HYDRA_DEFAULTS = {

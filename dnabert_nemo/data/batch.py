@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,17 @@ class MicroBatch:
     num_samples: int
     first: int = 0  # of a part: where in T it begins; segment_lengths and the two counts are the whole's
 
+    @property
+    def read_at(self) -> Tensor:
+        """Where in T the last layer's output is read."""
+        return self.masked_at
+
+    @cached_property
+    def read_lengths(self) -> tuple[int, ...]:
+        """How many of these places each segment has: [S], sums to M. Not for parts."""
+        ends = np.cumsum(self.segment_lengths)
+        return tuple(np.diff(np.searchsorted(self.masked_at.cpu().numpy(), ends), prepend=0).tolist())
+
     def part(self, first: int, count: int) -> MicroBatch:
         """Return the tokens `first` to `first + count` alone, with what is to be predicted there."""
         begin, end = torch.searchsorted(self.masked_at, torch.tensor([first, first + count])).tolist()
@@ -61,9 +73,12 @@ class MicroBatch:
 
     def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> MicroBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
+        changed = replace(
             self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
         )
+        if self.first == 0:  # counted before it goes to a device, which the host would have to wait for
+            changed.__dict__["read_lengths"] = self.read_lengths
+        return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker hands its tensors over by value, as bytes in the pipe, and as few of them as will do: ids

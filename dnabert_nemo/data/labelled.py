@@ -34,6 +34,17 @@ class LabelledBatch:
     labels: Tensor  # int64 [B]
     features: Tensor | None = None  # [B, H]
 
+    @property
+    def read_at(self) -> Tensor:
+        """Where in T the last layer's output is read."""
+        return self.pooled_at
+
+    @property
+    def read_lengths(self) -> tuple[int, ...]:
+        """How many of these places each segment has: one, or none in those that pad."""
+        samples = len(self.pooled_at)
+        return (1,) * samples + (0,) * (len(self.segment_lengths) - samples)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledBatch:
         """Copy every tensor to a device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -19,13 +19,12 @@ from megatron.core.models.common.language_module.language_module import Language
 from megatron.core.transformer.enums import ModelType
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlock
-from megatron.core.transformer.transformer_config import TransformerConfig
 
 from dnabert_nemo.data.batch import MicroBatch
 from dnabert_nemo.megatron import topology
 from dnabert_nemo.megatron.attention import segments
-from dnabert_nemo.megatron.layers import bert_embedding, bert_layers
-from dnabert_nemo.megatron.shape import BertShape
+from dnabert_nemo.megatron.layers import BertEmbedding, bert_layers
+from dnabert_nemo.megatron.shape import BertConfig, BertShape
 
 
 class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
@@ -36,7 +35,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
     win no softmax and learn nothing.
     """
 
-    def __init__(self, config: TransformerConfig, shape: BertShape, run: int = 0) -> None:
+    def __init__(self, config: BertConfig, shape: BertShape, run: int = 0) -> None:
         super().__init__(config=config)
         self.shape = shape
         self.model_type = ModelType.encoder_or_decoder
@@ -44,7 +43,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
         self.vp_stage = _vp_stage(config, run)
         self.share_embeddings_and_output_weights = True
         if self.pre_process:
-            self.embedding = bert_embedding(config, shape)
+            self.embedding = BertEmbedding(config, shape)
         self.encoder = _encoder(config, shape, self.pre_process, self.post_process, self.vp_stage)
         if self.post_process:
             whole = _on_whole_rows(config)
@@ -69,7 +68,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
         hidden = _hidden_states(self, batch)
         if not self.post_process:
             return hidden
-        return self.logits(_whole_rows(hidden, self.config).index_select(0, batch.masked_at))
+        return self.logits(_at_read(hidden, batch.masked_at, self.config))
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Map hidden states [M, 1, H] to this rank's columns of the logits [M, V / R] (last stage)."""
@@ -83,7 +82,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
 class BertForClassification(MegatronModule):  # type: ignore[misc]
     """A stage of a classifier, as of the language model; its head is H-64-C on one token of each sample."""
 
-    def __init__(self, config: TransformerConfig, shape: BertShape, num_classes: int, run: int = 0) -> None:
+    def __init__(self, config: BertConfig, shape: BertShape, num_classes: int, run: int = 0) -> None:
         super().__init__(config=config)
         self.shape = shape
         self.model_type = ModelType.encoder_or_decoder
@@ -91,7 +90,7 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
         self.vp_stage = _vp_stage(config, run)
         self.share_embeddings_and_output_weights = False
         if self.pre_process:
-            self.embedding = bert_embedding(config, shape)
+            self.embedding = BertEmbedding(config, shape)
         self.encoder = _encoder(config, shape, self.pre_process, self.post_process, self.vp_stage)
         if self.post_process:
             self.head = torch.nn.Sequential(
@@ -116,7 +115,7 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
         hidden = _hidden_states(self, batch)
         if not self.post_process:
             return hidden
-        return _whole_rows(hidden, self.config)[:, 0].index_select(0, batch.pooled_at)
+        return _at_read(hidden, batch.pooled_at, self.config)[:, 0]
 
 
 Stage = BertForMaskedLM | BertForClassification
@@ -129,7 +128,7 @@ class Runs(torch.nn.ModuleList):
     """
 
     @property
-    def config(self) -> TransformerConfig:
+    def config(self) -> BertConfig:
         return self[0].config
 
     def sharded_state_dict(self, **settings: Any) -> dict[str, Any]:
@@ -149,14 +148,14 @@ def build(new_stage: Callable[[int], Stage]) -> Stage | Runs:
     return Runs([new_stage(run) for run in range(topology.num_runs())])
 
 
-def _vp_stage(config: TransformerConfig, run: int) -> int | None:
+def _vp_stage(config: BertConfig, run: int) -> int | None:
     return run if config.virtual_pipeline_model_parallel_size is not None else None
 
 
 def _encoder(
-    config: TransformerConfig, shape: BertShape, pre_process: bool, post_process: bool, vp_stage: int | None
+    config: BertConfig, shape: BertShape, pre_process: bool, post_process: bool, vp_stage: int | None
 ) -> TransformerBlock:
-    layers = bert_layers(config, shape.transformer_block_type, vp_stage)
+    layers = bert_layers(config, shape.transformer_block_type, vp_stage, is_last=post_process)
     return TransformerBlock(
         config, layers, pre_process=pre_process, post_process=post_process, vp_stage=vp_stage
     )
@@ -165,18 +164,29 @@ def _encoder(
 def _hidden_states(stage: Stage, batch: Any) -> torch.Tensor:
     embedded = stage.embedding(batch.ids[None], batch.positions[None]) if stage.pre_process else None
     is_part = stage.config.context_parallel_size > 1
-    here = segments(batch.segment_lengths, *((batch.first, batch.ids.numel()) if is_part else ()))
+    part = (batch.first, batch.ids.numel()) if is_part else ()
+    read = {"read": batch.read_at, "read_lengths": batch.read_lengths} if _reads(stage) else {}
+    here = segments(batch.segment_lengths, *part, device=batch.ids.device, **read)
     return stage.encoder(embedded, attention_mask=None, packed_seq_params=here)
 
 
-def _whole_rows(hidden: torch.Tensor, config: TransformerConfig) -> torch.Tensor:
+def _reads(stage: Stage) -> bool:
+    return stage.post_process and stage.config.last_layer_where_read
+
+
+def _at_read(hidden: torch.Tensor, at: torch.Tensor, config: BertConfig) -> torch.Tensor:
+    """Return the hidden states at the places that are read, where a last layer has not left out the rest."""
+    return hidden if config.last_layer_where_read else _whole_rows(hidden, config).index_select(0, at)
+
+
+def _whole_rows(hidden: torch.Tensor, config: BertConfig) -> torch.Tensor:
     """Gather [T / R, 1, H] to [T, 1, H]; the heads work on whole rows, alike on every tensor rank."""
     if not config.sequence_parallel:
         return hidden
     return tensor_parallel.gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
 
 
-def _on_whole_rows(config: TransformerConfig) -> TransformerConfig:
+def _on_whole_rows(config: BertConfig) -> BertConfig:
     """The config of the head's layers, whose tokens are not split over the tensor ranks."""
     whole = copy.copy(config)
     whole.sequence_parallel = False

@@ -28,7 +28,7 @@ def data_parallel(module: Stage | Runs, *, distributed_optimizer: bool) -> torch
         What was made of each run of layers of this rank, in order.
     """
     config = module.config
-    config.finalize_model_grads_func = finalize_model_grads
+    config.finalize_model_grads_func = _finish_gradients
     ddp_config = DistributedDataParallelConfig(
         grad_reduce_in_fp32=True,
         use_distributed_optimizer=distributed_optimizer,
@@ -41,6 +41,21 @@ def data_parallel(module: Stage | Runs, *, distributed_optimizer: bool) -> torch
     no_sync = [each.no_sync for each in wrapped]
     config.no_sync_func = no_sync if len(no_sync) > 1 else no_sync[0]
     return torch.nn.ModuleList(wrapped)
+
+
+def _finish_gradients(
+    model: list[DistributedDataParallel], num_places: torch.Tensor | None = None, **settings: Any
+) -> None:
+    """Sum the gradients over the ranks and divide them by the places of the whole step.
+
+    Megatron's own division asks on the host whether there are any, and waits for the device to know.
+    """
+    finalize_model_grads(model, None, **settings)
+    if num_places is None:
+        return
+    places = topology.sum_over_token_ranks(topology.broadcast_from_last_stage(num_places))
+    for stage in model:
+        stage.scale_gradients(1.0 / places.clamp(min=1))
 
 
 def stages(module: torch.nn.Module) -> list[Any]:

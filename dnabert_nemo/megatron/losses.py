@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from megatron.core import tensor_parallel
 
 from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.kernels.cross_entropy import masked_cross_entropy
 from dnabert_nemo.kmer.ids import base_table
 from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS
+from dnabert_nemo.megatron import topology
 
 MASKED_LM_SUMS = ("loss", "masked_tokens", "correct_tokens", "base_cross_entropy", "hidden_bases")
 
@@ -21,7 +23,8 @@ MASKED_LM_SUMS = ("loss", "masked_tokens", "correct_tokens", "base_cross_entropy
 class MaskedLMLoss:
     """Cross-entropy at the masked places and, from the same logits, the cross-entropy per hidden base."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, cross_entropy: str = "torch") -> None:
+        self._cross_entropy = cross_entropy
         self._bases = torch.from_numpy(base_table(k)[NUM_SPECIALS:].astype("int64"))  # [4^k, k]
 
     def __call__(
@@ -35,18 +38,26 @@ class MaskedLMLoss:
         with torch.no_grad():
             correct = (_vocab_parallel_argmax(logits) == batch.labels).sum()
             base_cross_entropy = self.hidden_base_cross_entropy(logits, batch).sum()
-        loss = tensor_parallel.vocab_parallel_cross_entropy(logits, batch.labels).sum()
-        count = torch.tensor(batch.labels.numel(), dtype=torch.int, device=logits.device)
+        loss = self._losses(logits, batch.labels).sum()
+        count = torch.full((), batch.labels.numel(), dtype=torch.int, device=logits.device)
         sums = torch.stack(
             [
                 loss.detach().double(),
                 count.double(),
                 correct.double(),
                 base_cross_entropy.double(),
-                torch.tensor(float(batch.hidden_base.numel()), dtype=torch.double, device=logits.device),
+                torch.full((), batch.hidden_base.numel(), dtype=torch.double, device=logits.device),
             ]
         )
         return loss, count, sums
+
+    def _losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return -log p [M]; Triton's kernel leaves the gradient where the logits were."""
+        if self._cross_entropy != "triton" or not logits.requires_grad:
+            return tensor_parallel.vocab_parallel_cross_entropy(logits, labels)
+        return masked_cross_entropy(
+            logits, labels, first=topology.tensor_rank() * logits.shape[-1], group=topology.tensor_group()
+        )
 
     def hidden_base_cross_entropy(self, logits: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
         """Return -log p [J] in nats of each base that no visible token covers.
@@ -54,7 +65,9 @@ class MaskedLMLoss:
         p is the middle covering token's distribution over k-mers, summed over the k-mers with that base at
         that place.
         """
-        bases = self._bases.to(logits.device)
+        if self._bases.device != logits.device:
+            self._bases = self._bases.to(logits.device)
+        bases = self._bases
         rows = _whole_vocabulary(logits.index_select(0, batch.hidden_token))
         log_p = rows[:, NUM_SPECIALS : NUM_SPECIALS + len(bases)].float().log_softmax(-1)  # [J, 4^k]
         agrees = bases.T[batch.hidden_offset] == batch.hidden_base[:, None]

@@ -6,26 +6,47 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
-from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 from dnabert_nemo.megatron import optimizer_shards
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
 
-Outcome = Literal["stepped", "overflow", "non-finite"]
+
+class Outcome(NamedTuple):
+    """What became of a step.
+
+    Args:
+        kind: the weights have changed (stepped), or have not: under fp16 the gradient overflowed and the loss
+            scale was lowered (overflow); or loss or gradient is infinite or no number, and no lower scale
+            would help (non-finite).
+        loss: as `step` was told it.
+        grad_norm: before clipping, over all ranks; None after an overflow.
+    """
+
+    kind: Literal["stepped", "overflow", "non-finite"]
+    loss: float
+    grad_norm: float | None
+
+
+class _Taken(NamedTuple):
+    """A step whose outcome has not been read: on the device, its loss and its norm, if it came to one."""
+
+    loss: torch.Tensor
+    norm: torch.Tensor | None
+    is_overflow: bool
 
 
 class MegatronAdamW(torch.optim.Optimizer):
     """Steps Megatron's optimizer: fp32 main weights, global clipping, no decay of biases and norms.
 
-    What became of the last step is `outcome`: the weights have changed, or have not, since under fp16 the
-    gradient overflowed and the loss scale was lowered, or since loss or gradient is infinite or no number,
-    and no lower scale would help. `grad_norm` is the norm before clipping, None after an overflow;
-    `num_skipped` counts the steps that changed nothing.
+    A step waits for nothing that the device computes: a loss or gradient that is no number leaves the weights
+    as they are by a flag on the device. What became of the steps is read by `take_outcomes`, or for the last
+    one by `last`; that waits. (fp16's overflows are Megatron's to find, which waits in every step.)
     """
 
     def __init__(
@@ -59,11 +80,13 @@ class MegatronAdamW(torch.optim.Optimizer):
             group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         config.grad_scale_func = self.megatron.scale_loss if config.fp16 else None
         self._model = model
+        self._device = next(iter(model.parameters())).device
         self._is_fp16 = config.fp16
         self._clip_grad = settings.clip_grad
-        self.grad_norm: float | None = None
-        self.outcome: Outcome = "stepped"
-        self.num_skipped = 0
+        self._taken: list[_Taken] = []  # since the device was read last
+        self._read: list[Outcome] = []  # and not taken yet
+        self._last = Outcome("stepped", math.nan, None)
+        self._num_skipped = 0
         super().__init__(self.megatron.get_parameters(), {"lr": settings.lr})
 
     @property
@@ -102,30 +125,84 @@ class MegatronAdamW(torch.optim.Optimizer):
             stage.zero_grad_buffer()
         self.megatron.zero_grad(set_to_none)
 
+    @property
+    def last(self) -> Outcome:
+        """What became of the last step."""
+        self._read_device()
+        return self._last
+
+    @property
+    def num_skipped(self) -> int:
+        """How many steps have changed nothing."""
+        self._read_device()
+        return self._num_skipped
+
+    @num_skipped.setter
+    def num_skipped(self, count: int) -> None:
+        self._read_device()
+        self._num_skipped = count
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Return what became of each step since this was last asked, in order."""
+        self._read_device()
+        outcomes, self._read = self._read, []
+        return outcomes
+
+    def _read_device(self) -> None:
+        """Wait for the steps that were taken, in one copy."""
+        if not self._taken:
+            return
+        figures = torch.stack(
+            [torch.stack([t.loss, t.loss if t.norm is None else t.norm]) for t in self._taken]
+        )
+        for taken, (loss, norm) in zip(self._taken, figures.tolist(), strict=True):
+            if taken.norm is None:
+                self._last = Outcome("overflow" if taken.is_overflow else "non-finite", loss, None)
+            else:
+                is_finite = math.isfinite(loss) and math.isfinite(norm)
+                self._last = Outcome("stepped" if is_finite else "non-finite", loss, norm)
+            self._num_skipped += self._last.kind != "stepped"
+            self._read.append(self._last)
+        self._taken = []
+
+    @torch.no_grad()
     def step(  # type: ignore[override]
-        self, closure: Callable[[], Any] | None = None, *, loss_is_finite: bool = True
+        self, closure: Callable[[], Any] | None = None, *, loss: torch.Tensor | None = None
     ) -> Any:
-        """Clip and step, or leave the weights as they are, alike on every rank; `outcome` tells which.
+        """Clip and step, or leave the weights as they are, alike on every rank.
 
         Megatron's own step would apply a gradient that is no number: NaN is not above the norm to clip to.
+
+        Args:
+            loss: of this step, on the device; one that is not finite is not learned from.
         """
         result = closure() if closure is not None else None
-        self.outcome, self.grad_norm = self._step(loss_is_finite)
-        self.num_skipped += self.outcome != "stepped"
-        return result
-
-    def _step(self, loss_is_finite: bool) -> tuple[Outcome, float | None]:
+        loss = torch.zeros((), device=self._device) if loss is None else loss.float()
         scale = self.loss_scale
         if self.megatron.prepare_grads():
-            return ("overflow" if scale is not None and scale > self._scaling.minimum else "non-finite"), None
-        norm = float(self.megatron.get_grad_norm())
-        if not (loss_is_finite and math.isfinite(norm)):
-            return "non-finite", norm
+            is_overflow = scale is not None and scale > self._scaling.minimum
+            self._taken.append(_Taken(loss, None, is_overflow))
+            return result
+        norm = self._norm()
+        skips = (~(norm.isfinite() & loss.isfinite())).float()
         for each in self.megatron.chained_optimizers:
-            if self._clip_grad > 0 and not each.is_stub_optimizer:
-                clip_grad_by_total_norm_fp32(each.get_parameters(), self._clip_grad, norm)
+            if each.is_stub_optimizer:
+                continue
+            if self._clip_grad > 0:
+                gradients = [p.grad for p in each.get_parameters() if p.grad is not None]
+                torch._foreach_mul_(gradients, (self._clip_grad / (norm + 1e-6)).clamp(max=1.0))
+            each.optimizer.found_inf = skips  # by torch's name; its fused step then changes nothing
         self.megatron.step_with_ready_grads()
-        return "stepped", norm
+        self._taken.append(_Taken(loss, norm, False))
+        return result
+
+    def _norm(self) -> torch.Tensor:
+        """Return the norm of the gradient over all ranks, on the device; Megatron's own waits for it."""
+        parts = [each.get_main_grads_for_grad_norm() for each in self.megatron.chained_optimizers]
+        norms = torch._foreach_norm([gradient for part in parts for gradient in part])
+        squared = torch.stack(norms).square().sum() if norms else torch.zeros((), device=self._device)
+        dist.all_reduce(squared, group=self.megatron.get_grad_stats_parallel_group())
+        return squared.sqrt()
 
     def sharded_state(
         self, model: dict[str, Any], metadata: dict[str, Any], *, loading: bool
@@ -215,13 +292,15 @@ def _closed_up(buffer: Any) -> Iterator[None]:
 
 
 def _use_torchs_kernel(megatron: Any, settings: OptimizerSettings) -> None:
-    """Fuse torch's AdamW where that is what runs, and run it for `adamw` whatever else is installed."""
+    """Run torch's fused AdamW whatever else is installed: it alone skips a step by a flag on the device."""
     if megatron.is_stub_optimizer:
         return
-    if settings.name == "adamw" and not isinstance(megatron.optimizer, torch.optim.AdamW):
+    groups = megatron.optimizer.param_groups
+    if not isinstance(megatron.optimizer, torch.optim.AdamW):
         megatron.optimizer = torch.optim.AdamW(
-            megatron.optimizer.param_groups, lr=settings.lr, betas=settings.betas, eps=settings.eps
+            [torch.zeros(1)], lr=settings.lr, betas=settings.betas, eps=settings.eps
         )
-    if isinstance(megatron.optimizer, torch.optim.AdamW):
-        for group in megatron.optimizer.param_groups:
-            group["fused"] = True
+        # set, as Megatron does: a shard is a view of a weight, which the constructor would refuse
+        megatron.optimizer.param_groups = [{**megatron.optimizer.defaults, **group} for group in groups]
+    for group in megatron.optimizer.param_groups:
+        group["fused"] = True

@@ -25,10 +25,9 @@ def number(key: str, value: object, *, least: float = -math.inf, below: float = 
 class OptimizerSettings:
     """AdamW as BERT is trained with it.
 
-    `adamw` is torch's, fused where the device has it; `fused_adam` is Megatron's choice, Transformer
-    Engine's or apex's kernel where one is installed and else torch's; `distributed_fused_adam` is that one
-    with its state shared out over the data-parallel ranks. A gradient longer than `clip_grad` is shortened to
-    it, 0 for never.
+    All three are torch's fused kernel, over Megatron's fp32 main weights. `adamw` and `fused_adam`, NeMo's
+    name, are the same; of `distributed_fused_adam` the state is shared out over the data-parallel ranks. A
+    gradient longer than `clip_grad` is shortened to it, 0 for never.
 
     Raises:
         ConfigError: a value that cannot work, by the name of its key.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.sizes import ParallelSizes
@@ -20,13 +23,33 @@ def dtype_of(precision: str) -> torch.dtype:
     return _DTYPES[precision]
 
 
+@dataclass
+class BertConfig(TransformerConfig):  # type: ignore[misc]
+    """megatron-core's config, and what it has no place for.
+
+    Args:
+        kernels: those that the layers and the loss are made of.
+        last_layer_where_read: the last layer computes only the tokens whose output is read, where the
+            parallel modes leave whole rows to it.
+    """
+
+    kernels: Kernels = field(default_factory=Kernels)
+    last_layer_where_read: bool = True
+
+
 def _leave(weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
 def transformer_config(
-    shape: BertShape, sizes: ParallelSizes, precision: str, recompute: Recompute | None = None
-) -> TransformerConfig:
+    shape: BertShape,
+    sizes: ParallelSizes,
+    precision: str,
+    recompute: Recompute | None = None,
+    kernels: Kernels | None = None,
+    *,
+    last_layer_where_read: bool = True,
+) -> BertConfig:
     """Build megatron-core's config: erf GELU, biases everywhere, loss summed over tokens.
 
     Weights are drawn by `weights.initialize` and not by megatron-core, so that they do not depend on the
@@ -35,7 +58,12 @@ def transformer_config(
     ranks: without those marks the norm of the gradient misses them.
     """
     dtype = dtype_of(precision)
-    return TransformerConfig(
+    return BertConfig(
+        kernels=kernels or Kernels(),
+        last_layer_where_read=last_layer_where_read
+        and not sizes.sequence_parallel
+        and sizes.context == 1
+        and precision != "fp8",
         num_layers=shape.num_layers,
         hidden_size=shape.hidden_size,
         ffn_hidden_size=shape.ffn_hidden_size,

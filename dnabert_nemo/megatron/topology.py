@@ -107,6 +107,11 @@ def tensor_rank() -> int:
     return int(parallel_state.get_tensor_model_parallel_rank())
 
 
+def tensor_group() -> dist.ProcessGroup:
+    """The ranks that share this rank's layers."""
+    return parallel_state.get_tensor_model_parallel_group()  # type: ignore[no-any-return]
+
+
 def pipeline_rank() -> int:
     return int(parallel_state.get_pipeline_model_parallel_rank())
 

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from nemo.core import ModelPT
 from omegaconf import DictConfig, OmegaConf
 
+from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import bert, engine, topology, weights
 from dnabert_nemo.megatron.bert import Stage
@@ -22,7 +23,7 @@ from dnabert_nemo.megatron.optimizer import MegatronAdamW
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.schedules import ScheduleSettings
-from dnabert_nemo.megatron.shape import TransformerConfig, transformer_config
+from dnabert_nemo.megatron.shape import BertConfig, transformer_config
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import nemo_file, provenance
 from dnabert_nemo.model.rate_schedule import RateSchedule
@@ -49,14 +50,13 @@ class MegatronModel(ModelPT):
         self._initial: nemo_file.NemoFile | None = None
         self._initial_source = ""
         self._started_from: dict[str, Any] | None = None
-        self.last_loss = 0.0  # of the last training step
         self._last_rate = 0.0
         self.rates = StepRates()
         if self._is_model_being_restored():
             self.build(ParallelSizes(), "fp32")
 
     @abstractmethod
-    def new_stage(self, config: TransformerConfig, run: int) -> Stage:
+    def new_stage(self, config: BertConfig, run: int) -> Stage:
         """Make this rank's run-th stage, its weights not yet drawn."""
 
     @abstractmethod
@@ -73,10 +73,10 @@ class MegatronModel(ModelPT):
         self._initial, self._initial_source = file, source
         self._started_from = file.provenance
 
-    def build(self, sizes: ParallelSizes, precision: str) -> None:
+    def build(self, sizes: ParallelSizes, precision: str, kernels: Kernels | None = None) -> None:
         """Make this rank's stage and draw its weights, or take those of `start_from`."""
         topology.start(sizes, int(self.cfg.get("seed", 0)))
-        config = transformer_config(self.shape, sizes, precision, Recompute.of(self.cfg))
+        config = transformer_config(self.shape, sizes, precision, Recompute.of(self.cfg), kernels)
         self.bert = bert.build(lambda run: self.new_stage(config, run))
         weights.initialize(self.bert, self.shape, int(self.cfg.get("seed", 0)))
         if self._initial is not None:
@@ -91,7 +91,8 @@ class MegatronModel(ModelPT):
     def configure_model(self) -> None:
         """Build the stage for the run's sizes and precision (called by Lightning on every rank)."""
         if not hasattr(self, "bert"):
-            self.build(ParallelSizes.of(self.cfg), self.trainer.strategy.model_precision)
+            strategy = self.trainer.strategy
+            self.build(ParallelSizes.of(self.cfg), strategy.model_precision, strategy.kernels)
 
     def configure_optimizers(self) -> Any:
         """Wrap the stage for data-parallel training and make its optimizer and schedule."""
@@ -121,7 +122,7 @@ class MegatronModel(ModelPT):
     def step(self, micro_batches: Sequence[Any], *, training: bool) -> dict[str, torch.Tensor]:
         """Run one step over all ranks and return its sums by name; training also updates the weights.
 
-        Training reads the device here, for the sums, and for the norm in the optimizer, and nowhere else.
+        Nothing here waits for the device, but in fp16, whose scaling looks for overflows.
         """
         self.ddp.train(training)
         if training:
@@ -137,12 +138,14 @@ class MegatronModel(ModelPT):
                 training=training,
             )
         if training:
-            sums = sums.cpu()
-            self.last_loss = float(sums[0] / sums[1])
             self._last_rate = self.optimizer.param_groups[0]["lr"]
-            optimizer.step(loss_is_finite=math.isfinite(self.last_loss))
+            optimizer.step(loss=sums[0] / sums[1])
             scheduler.step()
         return dict(zip(self.sum_names, sums, strict=True))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Copy a step to the device without waiting for it: the loader has pinned its memory."""
+        return batch.to(device, non_blocking=True)
 
     @property
     def is_reported(self) -> bool:
@@ -153,9 +156,10 @@ class MegatronModel(ModelPT):
     def figures(self, seconds: float) -> dict[str, float]:
         """Return what every training reports of its last step, and of the `seconds` since the last report."""
         optimizer = self.optimizer
+        norm = optimizer.last.grad_norm
         figures = {
             "lr": self._last_rate,
-            "grad_norm": math.nan if optimizer.grad_norm is None else optimizer.grad_norm,
+            "grad_norm": math.nan if norm is None else norm,
             "skipped_steps": optimizer.num_skipped,
         }
         if optimizer.loss_scale is not None:

@@ -18,7 +18,7 @@ from dnabert_nemo.data.labelled import (
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
 from dnabert_nemo.megatron.losses import ClassificationLoss
-from dnabert_nemo.megatron.shape import TransformerConfig
+from dnabert_nemo.megatron.shape import BertConfig
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model.base import MegatronModel
 
@@ -44,7 +44,7 @@ class DnabertClassifier(MegatronModel):
     def sum_names(self) -> Sequence[str]:
         return self.new_loss().sum_names
 
-    def new_stage(self, config: TransformerConfig, run: int) -> BertForClassification:
+    def new_stage(self, config: BertConfig, run: int) -> BertForClassification:
         return BertForClassification(config, self.shape, len(self.cfg.labels), run)
 
     def new_loss(self) -> ClassificationLoss:

@@ -13,7 +13,7 @@ from dnabert_nemo.megatron import engine, topology
 from dnabert_nemo.megatron.bert import BertForMaskedLM
 from dnabert_nemo.megatron.flops import flops_per_token
 from dnabert_nemo.megatron.losses import MASKED_LM_SUMS, MaskedLMLoss
-from dnabert_nemo.megatron.shape import TransformerConfig
+from dnabert_nemo.megatron.shape import BertConfig
 from dnabert_nemo.model.base import MegatronModel
 from dnabert_nemo.model.utilisation import peak_flops
 
@@ -35,11 +35,11 @@ class DnabertModel(MegatronModel):
     def sum_names(self) -> Sequence[str]:
         return MASKED_LM_SUMS
 
-    def new_stage(self, config: TransformerConfig, run: int) -> BertForMaskedLM:
+    def new_stage(self, config: BertConfig, run: int) -> BertForMaskedLM:
         return BertForMaskedLM(config, self.shape, run)
 
     def new_loss(self) -> MaskedLMLoss:
-        return MaskedLMLoss(len(self.vocabulary.tokens[-1]))
+        return MaskedLMLoss(len(self.vocabulary.tokens[-1]), self.trainer.strategy.kernels.cross_entropy)
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
         """Return the logits [M, V] at the places `batch.masked_at` (on one rank)."""
@@ -60,6 +60,7 @@ class DnabertModel(MegatronModel):
             padded_tokens=sum(lengths) * topology.data_size(),
             rank_tokens=sum(lengths),
             attended=sum(length * length for length in lengths),
+            read=sum(each.labels.numel() for each in batch.micro_batches),
         )
         if self.is_reported:
             counts = {"consumed_samples": self.consumed_samples, "consumed_tokens": self.consumed_tokens}
@@ -70,10 +71,14 @@ class DnabertModel(MegatronModel):
     def _speed(self, amounts: Mapping[str, int], seconds: float) -> dict[str, float]:
         """Tokens a second over all ranks, and what they come to for each of the devices.
 
-        The mean attended length is taken from this rank's rows, which are like the others'.
+        The mean attended length and the share of masked tokens are taken from this rank's rows, which are
+        like the others'.
         """
         tokens_per_second = amounts["tokens"] / seconds
-        flops = flops_per_token(self.shape, amounts["attended"] / amounts["rank_tokens"])
+        mean_attended = amounts["attended"] / amounts["rank_tokens"]
+        where_read = self.bert.config.last_layer_where_read
+        read_share = amounts["read"] / amounts["rank_tokens"] if where_read else 1.0
+        flops = flops_per_token(self.shape, mean_attended, read_share)
         achieved = flops * tokens_per_second / dist.get_world_size()
         speed = {
             "tokens_per_second": tokens_per_second,

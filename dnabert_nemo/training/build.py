@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from dnabert_nemo.data.labelled import LabelledDataModule, LabelledSequences, SampleShape
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.kernels.choose import Device
+from dnabert_nemo.kernels.choose import choose as choose_kernels
 from dnabert_nemo.megatron import checkpoint
 from dnabert_nemo.megatron.bert_shape import MOST, SHAPE_KEYS, BertShape
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.model_config import ENCODER_KEYS, LANGUAGE_MODEL
-from dnabert_nemo.model.step_rates import DataWait
 from dnabert_nemo.training.callbacks import PlainLines, ReturnedMemory
 from dnabert_nemo.training.check import check_finetuning, launch_of, sizes_of
 from dnabert_nemo.training.checkpoints import BestCheckpoints, LatestCheckpoints
@@ -32,6 +33,7 @@ from dnabert_nemo.training.launch import end_with_first_rank
 from dnabert_nemo.training.loggers import csv_logger, nemos_settings
 from dnabert_nemo.training.nonfinite import NonFiniteSteps
 from dnabert_nemo.training.precision import choose, has_transformer_engine
+from dnabert_nemo.training.profile import profiling
 from dnabert_nemo.training.step_end import StepEnd
 from dnabert_nemo.training.strategy import MegatronStrategy
 
@@ -132,11 +134,11 @@ def trainer(cfg: DictConfig) -> Trainer:
     _quiet()
     started = launch_of(cfg)
     end_with_first_rank()
+    capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
     precision = choose(
-        str(cfg.trainer.precision),
-        torch.cuda.get_device_capability() if torch.cuda.is_available() else None,
-        has_transformer_engine=has_transformer_engine(),
+        str(cfg.trainer.precision), capability, has_transformer_engine=has_transformer_engine()
     )
+    kernels = choose_kernels(cfg.model.kernels, Device.here(capability), precision=precision.name)
     log.info(
         "precision %s, %d ranks: %s; %s for %s",
         precision.name,
@@ -145,8 +147,10 @@ def trainer(cfg: DictConfig) -> Trainer:
         precision.name,
         precision.reason,
     )
+    log.info("kernels: %s", kernels)
     folder = Path(cfg.exp_manager.exp_dir, cfg.exp_manager.name)
     checkpoints = folder / "checkpoints"
+    profiler, profiled = profiling(cfg.trainer.profile, folder)
     made = Trainer(
         devices=started.devices,
         num_nodes=started.num_nodes,
@@ -155,6 +159,7 @@ def trainer(cfg: DictConfig) -> Trainer:
             sizes_of(cfg),
             seed=cfg.model.seed,
             model_precision=precision.name,
+            kernels=kernels.kernels,
             clip_grad=cfg.trainer.gradient_clip_val,
             save_in_background=cfg.exp_manager.checkpoint_callback_params.async_save,
         ),
@@ -165,11 +170,11 @@ def trainer(cfg: DictConfig) -> Trainer:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=cfg.trainer.log_every_n_steps,
-        callbacks=_callbacks(cfg, folder, checkpoints),
+        callbacks=[*_callbacks(cfg, folder, checkpoints), *profiled],
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         logger=False,
-        profiler=DataWait(),
+        profiler=profiler,
         use_distributed_sampler=False,
         # Lightning's own requeueing would write a checkpoint beside ours and prefer it, however old
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,

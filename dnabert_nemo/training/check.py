@@ -10,6 +10,7 @@ from dnabert_nemo.data.joined import JoinedSets
 from dnabert_nemo.data.sampling import LENGTH_MIXES
 from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.kernels.choose import ASKED
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, BertShape, wrong_number
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
@@ -21,8 +22,10 @@ from dnabert_nemo.shards.remote import RemoteSet, check_local
 from dnabert_nemo.training.data_config import data_paths, masking, step_shape
 from dnabert_nemo.training.launch import Launch, launch
 from dnabert_nemo.training.loggers import check_loggers
+from dnabert_nemo.training.micro_batch import know_rows_that_fit
 from dnabert_nemo.training.precision import PRECISIONS, check_fp8
 
+NSYS = "nsys"  # trainer.profile
 _COUNTS = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -175,6 +178,10 @@ def check_run(cfg: DictConfig, launched: Launch, *, tokens_per_micro_batch: int)
         raise ConfigError(
             f"trainer.nonfinite_tolerance={tolerance}: give a whole number of steps, 0 to end at the first"
         )
+    if model.kernels not in ASKED:
+        raise ConfigError(f"model.kernels={model.kernels} is not known: choose one of {', '.join(ASKED)}")
+    if not isinstance(cfg.trainer.profile, bool) and cfg.trainer.profile != NSYS:
+        raise ConfigError(f"trainer.profile={cfg.trainer.profile}: give true, false or {NSYS}")
     check_loggers(cfg.exp_manager)
 
 
@@ -186,3 +193,6 @@ def sizes_of(cfg: DictConfig) -> ParallelSizes:
 def launch_of(cfg: DictConfig) -> Launch:
     """The ranks of this run."""
     return launch(cfg.trainer.devices, cfg.trainer.num_nodes)
+
+
+know_rows_that_fit()

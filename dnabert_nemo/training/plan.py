@@ -103,10 +103,11 @@ def plan(config_name: str, overrides: Sequence[str], accelerator: str = "gpu") -
         raise ConfigError(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
     launched = Launch(cfg.trainer.devices, cfg.trainer.num_nodes)  # whatever launcher runs this command
     check_but_data(cfg, launched)
-    return _planned(cfg, launched.num_ranks, accelerator)
+    return plan_of(cfg, launched.num_ranks, accelerator)
 
 
-def _planned(cfg: DictConfig, num_ranks: int, accelerator: str) -> Plan:
+def plan_of(cfg: DictConfig, num_ranks: int, accelerator: str = "gpu") -> Plan:
+    """Plan a run from a config that has been checked, but for its data."""
     model = cfg.model
     shape, sizes, recompute, step = BertShape.of(model), sizes_of(cfg), Recompute.of(model), step_shape(cfg)
     optimizer = OptimizerSettings.of(model.optim, cfg.trainer.gradient_clip_val)
@@ -120,7 +121,6 @@ def _planned(cfg: DictConfig, num_ranks: int, accelerator: str) -> Plan:
         recompute=recompute,
         precision=precision,
         tokens=step.micro_batch_size * step.tokens_per_row,
-        longest=step.max_positions,
         masked_share=masking(cfg).rule.share,
         accelerator=accelerator,
     )
@@ -145,7 +145,7 @@ def _planned(cfg: DictConfig, num_ranks: int, accelerator: str) -> Plan:
         samples=round(tokens / mean_length),
         micro_batches=micro_batches,
         bubble=(sizes.pipeline - 1) / (micro_batches * sizes.virtual),
-        flops=round(tokens * flops_per_token(shape, mean_attended)),
+        flops=round(tokens * flops_per_token(shape, mean_attended, activations.read_share)),
         ranks=tuple(
             _rank(activations, stage, num_ranks, shards, optimizer.distributed, micro_batches)
             for stage in range(sizes.pipeline)

@@ -100,10 +100,8 @@ class Activations:
 
     Args:
         tokens: of a micro batch, over all context ranks.
-        longest: tokens of the longest segment.
-        masked_share: of the tokens, those that reach the head.
-        accelerator: gpu, whose attention keeps no scores and whose dropout keeps a byte; or cpu, where torch
-            keeps both as numbers wherever there is dropout.
+        masked_share: of the tokens, those that reach the head, and what of the last layer is theirs alone.
+        accelerator: gpu or cpu, whose kernels, those of model.kernels=auto, keep different things.
     """
 
     shape: BertShape
@@ -111,7 +109,6 @@ class Activations:
     recompute: Recompute
     precision: str
     tokens: int
-    longest: int
     masked_share: float
     accelerator: str = "gpu"
 
@@ -126,70 +123,60 @@ class Activations:
         return self._here // self.sizes.tensor if self.sizes.sequence_parallel else self._here
 
     @property
+    def _masked(self) -> int:
+        """M, the places that reach the head."""
+        return round(self._here * self.masked_share)
+
+    @property
+    def _read(self) -> int | None:
+        """Tokens that the last layer computes, None where it computes all of them."""
+        whole = self.sizes.sequence_parallel or self.sizes.context > 1 or self.precision == "fp8"
+        return None if whole else self._masked
+
+    @property
+    def read_share(self) -> float:
+        """Of the tokens, those that the last layer computes."""
+        return 1.0 if self._read is None else self.masked_share
+
+    @property
     def hidden(self) -> int:
         """Hidden states between two layers, [T, H]."""
-        return bytes_of(self.precision) * self._between * self.shape.hidden_size
+        return self._hidden(self._between)
 
-    @property
-    def _dropout(self) -> int:
-        """What dropout of hidden states keeps: which of them were dropped."""
-        if self.shape.hidden_dropout == 0:
-            return 0
-        return self._mask * self._between * self.shape.hidden_size
+    def _hidden(self, tokens: int) -> int:
+        return bytes_of(self.precision) * tokens * self.shape.hidden_size
 
-    @property
-    def _mask(self) -> int:
-        return 1 if self.accelerator == "gpu" else bytes_of(self.precision)
+    def _dropout(self, tokens: int) -> int:
+        """What dropout of hidden states keeps: a byte for each, whether it was dropped."""
+        return 0 if self.shape.hidden_dropout == 0 else tokens * self.shape.hidden_size
 
-    @property
-    def _norm(self) -> int:
+    def _norm(self, tokens: int) -> int:
         """The mean and deviation that a LayerNorm keeps of each token."""
-        return 2 * self._between * (_FP32 if self.accelerator == "gpu" else bytes_of(self.precision))
+        return 2 * tokens * (_FP32 if self.accelerator == "gpu" else bytes_of(self.precision))
 
     @property
     def qkv(self) -> int:
         """Queries, keys and values, one tensor [T, 3 H / R]."""
-        return 3 * bytes_of(self.precision) * self._here * self.shape.hidden_size // self.sizes.tensor
+        return 3 * self._hidden(self._here) // self.sizes.tensor
 
     @property
     def core_attention(self) -> int:
-        """What attention over the segments keeps besides `qkv`; selective recomputation forgets it.
+        """What attention over the segments keeps besides `qkv`; selective recomputation forgets it."""
+        return self._core_attention(self._here)
 
-        Its output and the logarithm of each softmax's sum, as kernels keep them that store no scores (Dao et
-        al. 2022, arXiv:2205.14135); of context ranks, the keys and values of all their tokens.
+    def _core_attention(self, queries: int) -> int:
+        """Its output, beside the copy that the projection takes, and the logarithm of each softmax's sum.
+
+        Kernels that store no scores keep these (Dao et al. 2022, arXiv:2205.14135), those of a GPU the output
+        itself as the projection takes it. Blocks with dropout on a CPU keep neither. Of context ranks it
+        also has the keys and values of all their tokens.
         """
-        if self._keeps_scores:
-            return self._scores
-        e, sizes = bytes_of(self.precision), self.sizes
-        output = e * self._here * self.shape.hidden_size // sizes.tensor
-        logarithms = _FP32 * self._here * self.shape.num_attention_heads // sizes.tensor
-        gathered = 2 * output * sizes.context if sizes.context > 1 else 0
-        return output + logarithms + gathered
-
-    @property
-    def _keeps_scores(self) -> bool:
-        """Whether torch computes attention step by step, as it does on a CPU where there is dropout."""
-        return self.accelerator == "cpu" and self.shape.attention_dropout > 0
-
-    @property
-    def _scores(self) -> int:
-        """In fp32: queries and keys, scaled; values; scores, factors of dropout and their product."""
-        part = _FP32 * self._here * self.shape.hidden_size // self.sizes.tensor
-        values = part if self.precision != "fp32" else part * self.sizes.context
-        if self._are_values_of_qkv:
-            values = 0
-        heads = self.shape.num_attention_heads // self.sizes.tensor
-        return 2 * part + values + 3 * _FP32 * heads * self._here * self.longest
-
-    @property
-    def _are_values_of_qkv(self) -> bool:
-        return self.precision == "fp32" and self.sizes.context == 1
-
-    @property
-    def _attention(self) -> int:
-        """What attention keeps, `qkv` with it unless only copies are used."""
-        is_copied = self._keeps_scores and not self._are_values_of_qkv
-        return self.core_attention + (0 if is_copied else self.qkv)
+        output = self._hidden(queries) // self.sizes.tensor
+        gathered = 2 * output * self.sizes.context if self.sizes.context > 1 else 0
+        if self.accelerator == "cpu" and self.shape.attention_dropout > 0:
+            return gathered
+        logarithms = _FP32 * queries * self.shape.num_attention_heads // self.sizes.tensor
+        return (output if self.accelerator == "cpu" else 0) + logarithms + gathered
 
     @property
     def layer(self) -> int:
@@ -198,23 +185,47 @@ class Activations:
         The inputs of both LayerNorms, of QKV and of the MLP, 4 e T H; two dropouts; QKV and what attention
         keeps; its output as the projection takes it, e T H / R; the MLP before and after GELU, 2 e T F / R.
         """
-        e, tensor = bytes_of(self.precision), self.sizes.tensor
-        whole = 4 * self.hidden + 2 * self._dropout + 2 * self._norm
-        projected = e * self._here * self.shape.hidden_size // tensor
-        mlp = 2 * e * self._here * self.shape.ffn_hidden_size // tensor
-        return whole + self._attention + projected + mlp
+        around = 4 * self.hidden + 2 * self._dropout(self._between) + 2 * self._norm(self._between)
+        return around + self.qkv + self.core_attention + self._products(self._here)
 
-    def layers(self, num_layers: int) -> int:
-        """A run of so many layers, as recomputation leaves it."""
-        kept, of_run = self.recompute, self.layer
+    def _products(self, tokens: int) -> int:
+        """What the projection and both products of the MLP are given."""
+        inner = 2 * bytes_of(self.precision) * tokens * self.shape.ffn_hidden_size
+        return (self._hidden(tokens) + inner) // self.sizes.tensor
+
+    def _last_layer(self, *, of_attention: bool = True) -> int:
+        """The last layer of all: keys and values of all tokens, the rest of those that are read.
+
+        Its two products of QKV take their weights, 3 e H^2 / R, and the queries' input apart. Whole
+        are the inputs of keys and values and, in pre-LN, of the LayerNorm before them.
+        """
+        if self._read is None:
+            return self.layer if of_attention else self.layer - self.core_attention
+        read, h, tensor = self._read, self.shape.hidden_size, self.sizes.tensor
+        before = self._hidden(self._here) + self._hidden(read) + self._norm(read)
+        if self.shape.transformer_block_type != POST_LN:
+            before = 2 * self._hidden(self._here) + self._norm(self._here)
+        after = 2 * self._hidden(read) + 2 * self._dropout(read) + self._norm(read)
+        qkv = (2 * self._hidden(self._here) + self._hidden(read) + 3 * self._hidden(h)) // tensor
+        core = self._core_attention(read) if of_attention else 0
+        return before + after + qkv + self._hidden(read) + core + self._products(read)
+
+    def layers(self, num_layers: int, *, has_last: bool = False) -> int:
+        """A run of so many layers, as recomputation leaves it; `has_last`: the last of all is its last."""
+        kept = self.recompute
+        last = self._last_layer(of_attention=kept.granularity is None) if has_last else 0
+        others = num_layers - has_last
         if kept.granularity is None:
-            return num_layers * of_run
+            return others * self.layer + last
         if kept.granularity == "selective":
-            return num_layers * (of_run - self._attention + self.qkv)
+            return others * (self.layer - self.core_attention) + last
         assert kept.num_layers is not None
         if kept.method == "uniform":
             return num_layers // kept.num_layers * self.hidden
-        return kept.num_layers * self.hidden + (num_layers - kept.num_layers) * of_run
+        whole = num_layers - kept.num_layers
+        if whole and has_last:
+            return kept.num_layers * self.hidden + (whole - 1) * self.layer + self._last_layer()
+        return kept.num_layers * self.hidden + whole * self.layer
 
     @property
     def recomputed(self) -> int:
@@ -228,8 +239,11 @@ class Activations:
 
     def runs(self, stage: int) -> tuple[int, ...]:
         """Each run of layers of a pipeline rank with what is at its ends."""
-        of_layers = [self.layers(n) for n in self.sizes.layers_of_rank(self.shape.num_layers, stage)]
-        is_last_rank, last = stage == self.sizes.pipeline - 1, len(of_layers) - 1
+        num_layers = self.sizes.layers_of_rank(self.shape.num_layers, stage)
+        is_last_rank, last = stage == self.sizes.pipeline - 1, len(num_layers) - 1
+        of_layers = [
+            self.layers(n, has_last=is_last_rank and run == last) for run, n in enumerate(num_layers)
+        ]
         if stage == 0:
             of_layers[0] += self._embedding()
         for run in range(len(of_layers)):
@@ -240,13 +254,16 @@ class Activations:
 
     def _embedding(self) -> int:
         """Ids and positions, and the dropout after them; post-LN also the input of its LayerNorm."""
-        norm = self.hidden + self._norm if self.shape.transformer_block_type == POST_LN else 0
-        return 2 * _ID * self._here + self._dropout + norm
+        is_post = self.shape.transformer_block_type == POST_LN
+        norm = self.hidden + self._norm(self._between) if is_post else 0
+        return 2 * _ID * self._here + self._dropout(self._between) + norm
 
     def _head(self) -> int:
         """The last LayerNorm; at the masked places dense, GELU, LayerNorm, logits; their fp32 softmax."""
-        e, masked = bytes_of(self.precision), round(self._here * self.masked_share)
-        norm = 0 if self.shape.transformer_block_type == POST_LN else self.hidden + self._norm
+        e, masked = bytes_of(self.precision), self._masked
+        normed = self._between if self._read is None else masked
+        is_post = self.shape.transformer_block_type == POST_LN
+        norm = 0 if is_post else self._hidden(normed) + self._norm(normed)
         softmax = _FP32 * masked * self.shape.padded_vocab_size // self.sizes.tensor
         return norm + 4 * e * masked * self.shape.hidden_size + softmax + 2 * _ID * masked
 

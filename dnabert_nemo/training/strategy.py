@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from dnabert_nemo.errors import CheckpointError
+from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import topology
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.training.checkpoint_io import MegatronCheckpointIO
@@ -23,6 +24,7 @@ class MegatronStrategy(DDPStrategy):
 
     Args:
         model_precision: fp32, bf16 or fp16, of the model's own weights; Lightning itself casts nothing.
+        kernels: those that the model's layers are made of.
         clip_grad: the norm to which the gradient over all ranks is clipped, 0 for none.
         save_in_background: training goes on while a checkpoint is written.
     """
@@ -35,6 +37,7 @@ class MegatronStrategy(DDPStrategy):
         *,
         seed: int,
         model_precision: str,
+        kernels: Kernels,
         clip_grad: float,
         save_in_background: bool = False,
     ) -> None:
@@ -43,7 +46,7 @@ class MegatronStrategy(DDPStrategy):
             checkpoint_io=MegatronCheckpointIO(in_background=save_in_background),
         )
         self.sizes, self.seed = sizes, seed
-        self.model_precision, self.clip_grad = model_precision, clip_grad
+        self.model_precision, self.kernels, self.clip_grad = model_precision, kernels, clip_grad
 
     def setup_distributed(self) -> None:
         """Join the process group, then start Megatron's groups within it."""

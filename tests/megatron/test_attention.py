@@ -88,6 +88,6 @@ def test_the_parts_of_a_row_are_of_the_segments_they_lie_in(lengths: tuple[int, 
     for first in range(0, len(of_token), count):
         here = segments(lengths, first, count)
         seen = of_token[first : first + count]
-        assert here.lengths == lengths
-        assert here.others == (seen[0], len(lengths) - 1 - seen[-1])
-        assert here.own == tuple(seen.count(segment) for segment in range(seen[0], seen[-1] + 1))
+        assert here.first_key == sum(lengths[: seen[0]])
+        assert here.spans.of_keys == lengths[seen[0] : seen[-1] + 1]
+        assert here.spans.of_queries == tuple(seen.count(segment) for segment in range(seen[0], seen[-1] + 1))

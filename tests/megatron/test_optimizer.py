@@ -83,7 +83,7 @@ def test_three_steps_are_torchs(new_bert, micro_batch, name: str) -> None:
         optimizer.zero_grad()
         run_step(ddp, [batch], MaskedLMLoss(3), hidden_tokens=128, num_sums=5, training=True)
         optimizer.step()
-        assert optimizer.grad_norm == pytest.approx(norm.item(), rel=1e-4)
+        assert optimizer.last.grad_norm == pytest.approx(norm.item(), rel=1e-4)
         assert norm > 0.5  # clipping did something
     for (name, mine), theirs in zip(bert.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5, msg=name)
@@ -153,13 +153,13 @@ def test_a_clip_of_zero_is_none(trained) -> None:
     clipped, free = trained(clip_grad=1e-3), trained(clip_grad=0.0)
     for each in (clipped, free):
         each.step()
-    assert clipped.optimizer.grad_norm == free.optimizer.grad_norm > 0.1
+    assert clipped.optimizer.last.grad_norm == free.optimizer.last.grad_norm > 0.1
     norms = []
     for each in (clipped, free):
         grads = [parameter.main_grad.norm() for parameter in each.bert.parameters()]
         norms.append(float(torch.stack(grads).norm()))
     assert norms[0] == pytest.approx(1e-3, rel=1e-2)
-    assert norms[1] == pytest.approx(free.optimizer.grad_norm, rel=1e-5)
+    assert norms[1] == pytest.approx(free.optimizer.last.grad_norm, rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -167,21 +167,21 @@ def test_a_clip_of_zero_is_none(trained) -> None:
 def test_a_step_that_is_not_finite_is_never_applied(trained, precision: str, name: str) -> None:
     a = trained(precision, name=name)
     a.step()
-    assert a.optimizer.outcome == "stepped"
+    assert a.optimizer.last.kind == "stepped"
     before = a.weights()
-    a.step(loss_is_finite=False)
-    assert a.optimizer.outcome == "non-finite"
+    a.step(loss=torch.tensor(float("nan")))
+    assert a.optimizer.last.kind == "non-finite"
     assert unchanged(before, a.weights())
     first = next(iter(a.bert.parameters()))
     a.optimizer.zero_grad()
     first.main_grad[0] = float("nan")
     a.optimizer.step()
-    assert a.optimizer.outcome == "non-finite"
-    assert not math.isfinite(a.optimizer.grad_norm)
+    assert a.optimizer.last.kind == "non-finite"
+    assert not math.isfinite(a.optimizer.last.grad_norm)
     assert unchanged(before, a.weights())
     assert a.optimizer.num_skipped == 2
     a.step()
-    assert a.optimizer.outcome == "stepped"
+    assert a.optimizer.last.kind == "stepped"
     assert not unchanged(before, a.weights())
 
 
@@ -213,17 +213,17 @@ def test_fp16_scales_the_loss_and_skips_overflows(trained, name: str) -> None:
     exact = trained("fp32", name=name)
     before = a.weights()
     scales = []
-    while a.optimizer.outcome != "stepped" or not scales:
+    while a.optimizer.last.kind != "stepped" or not scales:
         assert unchanged(before, a.weights())
         scales.append(a.optimizer.loss_scale)
         a.step()
-        assert a.optimizer.outcome in ("overflow", "stepped")
-        assert (a.optimizer.grad_norm is None) == (a.optimizer.outcome == "overflow")
+        assert a.optimizer.last.kind in ("overflow", "stepped")
+        assert (a.optimizer.last.grad_norm is None) == (a.optimizer.last.kind == "overflow")
     assert scales[:3] == [2.0**30, 2.0**30, 2.0**29]  # the first overflow is forgiven
     assert all(later == earlier / 2 for earlier, later in pairwise(scales[1:]))
     assert a.optimizer.num_skipped == len(scales) - 1 > 3
     exact.step()
-    assert a.optimizer.grad_norm == pytest.approx(exact.optimizer.grad_norm, rel=0.02)
+    assert a.optimizer.last.grad_norm == pytest.approx(exact.optimizer.last.grad_norm, rel=0.02)
     assert not unchanged(before, a.weights())
     scale = a.optimizer.loss_scale
     for _ in range(2):
@@ -238,7 +238,7 @@ def test_an_overflow_at_the_lowest_scale_is_no_matter_of_scale(trained) -> None:
     seen = []
     for _ in range(4):
         a.step()
-        seen.append((a.optimizer.outcome, a.optimizer.loss_scale))
+        seen.append((a.optimizer.last.kind, a.optimizer.loss_scale))
     assert seen == [("overflow", 2.0), ("overflow", 1.0), ("non-finite", 1.0), ("non-finite", 1.0)]
 
 
@@ -253,7 +253,7 @@ def test_a_run_gone_on_with_keeps_its_loss_scale(trained, name: str, tmp_path) -
     for _ in range(6):
         assert again.optimizer.loss_scale == first.optimizer.loss_scale < 2.0**26
         assert first.step() == again.step()
-        assert first.optimizer.outcome == again.optimizer.outcome
+        assert first.optimizer.last == again.optimizer.last
     assert unchanged(first.weights(), again.weights())
 
 
@@ -284,4 +284,4 @@ def test_adamw_is_torchs_whatever_is_installed(trained, monkeypatch: pytest.Monk
         before = a.weights()
         a.step()
         assert not unchanged(before, a.weights())
-    assert kinds == {"adamw": torch.optim.AdamW, "fused_adam": Kernel, "distributed_fused_adam": Kernel}
+    assert set(kinds.values()) == {torch.optim.AdamW}

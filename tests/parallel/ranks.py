@@ -195,7 +195,7 @@ class Trainer:
             self.gradients = _gradients(self.module)
         self.optimizer.step()
         self.losses.append(float(sums[0] / sums[1]))
-        self.grad_norms.append(self.optimizer.grad_norm)
+        self.grad_norms.append(self.optimizer.last.grad_norm)
 
 
 def train(layout: Layout, folder: Path, num_steps: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dnabert_nemo.data.masked_kmers import masked_micro_batch
 from dnabert_nemo.data.masking import Masking
 from dnabert_nemo.data.packing import NUM_ENDS, StepShape
 from dnabert_nemo.data.sampling import SAMPLE
+from dnabert_nemo.kernels.choose import Device, choose
 from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS
 from dnabert_nemo.megatron import bert, engine, topology
@@ -117,7 +118,8 @@ def measure(case: Case) -> Measured:
     dist.init_process_group("fake", store=FakeStore(), rank=case.rank, world_size=case.num_ranks)
     sizes, shape = ParallelSizes(**case.sizes), BertShape(69, 128, **{**SHAPE, **case.shape})
     topology.start(sizes, 1)
-    config = transformer_config(shape, sizes, case.precision, Recompute(*case.recompute))
+    kernels = choose("auto", Device(None), precision=case.precision).kernels
+    config = transformer_config(shape, sizes, case.precision, Recompute(*case.recompute), kernels)
     model = bert.build(lambda run: BertForMaskedLM(config, shape, run)).train()
     batch = engine._own_tokens(_micro_batch())
     rows = batch.ids.numel() // (sizes.tensor if sizes.sequence_parallel else 1)
