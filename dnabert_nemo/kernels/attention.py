@@ -68,8 +68,9 @@ def _by_segment(
 ) -> torch.Tensor:
     """torch's scaled_dot_product_attention, one segment at a time: on any device."""
     # split, not slices: the backward of a split is one concatenation, that of n slices n zero-filled copies
-    queries = query.transpose(0, 1).split(spans.of_queries, dim=1)
-    keys, values = (x.transpose(0, 1).split(spans.of_keys, dim=1) for x in (key, value))
+    queries = torch.split(query.transpose(0, 1), list(spans.of_queries), dim=1)
+    of_keys = list(spans.of_keys)
+    keys, values = (torch.split(x.transpose(0, 1), of_keys, dim=1) for x in (key, value))
     attended = [
         F.scaled_dot_product_attention(q[None], k[None], v[None], dropout_p=dropout)[0]
         for q, k, v in zip(queries, keys, values, strict=True)

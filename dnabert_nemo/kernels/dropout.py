@@ -50,4 +50,4 @@ def dropout(x: torch.Tensor, p: float) -> torch.Tensor:
 
     Draws from torch's default generator and keeps a byte an element for the backward pass.
     """
-    return x if p == 0 else _Dropout.apply(x, p)  # type: ignore[no-any-return,no-untyped-call]
+    return x if p == 0 else _Dropout.apply(x, p)  # type: ignore[no-untyped-call]

@@ -38,6 +38,11 @@ class Segments(PackedSeqParams):
     read: torch.Tensor | None = None
     read_spans: Spans | None = None
 
+    def __post_init__(self) -> None:
+        if self.spans.device.type == "cuda":  # what Transformer Engine's attention goes by
+            self.cu_seqlens_q, self.cu_seqlens_kv = self.spans.query_ends, self.spans.key_ends
+            self.max_seqlen_q, self.max_seqlen_kv = max(self.spans.of_queries), max(self.spans.of_keys)
+
     def of_read(self) -> Segments:
         """Return the segments as they are for the tokens that are read alone."""
         assert self.read_spans is not None

@@ -66,7 +66,7 @@ def begin(
             why = checkpoint_folder.reason(error, path)
             raise CheckpointError(f"{path}: could not be written: {why}: put that right") from error
 
-    aside = _by_first_rank(make_aside)
+    aside = by_first_rank(make_aside)
     state = _sharded_state(module, optimizer, loading=False)
     state["rng"] = _sharded_rng()
     state["progress"] = dict(progress)
@@ -99,7 +99,7 @@ def load(
             another model, or its metadata is not plain data.
     """
     if not is_checked:
-        _by_first_rank(lambda: check_complete(path))
+        by_first_rank(lambda: check_complete(path))
     read_metadata(path / METADATA)  # before torch reads it with any class
     try:
         with plain_objects_only():
@@ -134,7 +134,7 @@ def choose(folder: Path) -> Path:
     Raises:
         CheckpointError: none is whole.
     """
-    path, damaged = _by_first_rank(lambda: checkpoint_folder.newest_whole(folder))
+    path, damaged = by_first_rank(lambda: checkpoint_folder.newest_whole(folder))
     for aside, problem in damaged if dist.get_rank() == 0 else ():
         log.warning(
             "%s is damaged (%s) and was put aside as %s: resuming from the one before it, %s",
@@ -170,7 +170,7 @@ def check_complete(path: Path) -> None:
         raise CheckpointError(f"{path}: damaged: {problem}: use another checkpoint")
 
 
-def _by_first_rank(function: Callable[[], T]) -> T:
+def by_first_rank(function: Callable[[], T]) -> T:
     """Return what a function returns on rank 0, or raise what it raises there, on every rank."""
     told: list[Any] = [None, None]
     if dist.get_rank() == 0:

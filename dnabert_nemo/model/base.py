@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from nemo.core import ModelPT
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.kmer.vocabulary import Vocabulary
-from dnabert_nemo.megatron import bert, engine, topology, weights
+from dnabert_nemo.megatron import bert, checkpoint, engine, topology, weights
 from dnabert_nemo.megatron.bert import Stage
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.engine import Loss
@@ -202,16 +201,15 @@ class MegatronModel(ModelPT):
         self.optimizer.num_skipped = checkpoint.get("skipped_steps", 0)
 
     def save_to(self, save_path: str) -> None:
-        """Write a .nemo file that any parallel sizes, or one CPU, can open; every rank calls."""
-        whole = weights.gather(self.bert)
-        if dist.get_rank() == 0:
-            nemo_file.write(
-                Path(save_path),
-                self.file_config(),
-                self.vocabulary,
-                {f"bert.{name}": tensor for name, tensor in whole.items()},
-            )
-        dist.barrier()
+        """Write a .nemo file that any parallel sizes, or one CPU, can open; every rank calls.
+
+        Raises:
+            CheckpointError: on every rank, if the first cannot write it.
+        """
+        whole = {f"bert.{name}": tensor for name, tensor in weights.gather(self.bert).items()}
+        checkpoint.by_first_rank(
+            lambda: nemo_file.write(Path(save_path), self.file_config(), self.vocabulary, whole)
+        )
 
     def setup_training_data(self, train_data_config: DictConfig) -> None:
         """Nothing: data comes from a Lightning data module."""

@@ -180,6 +180,11 @@ def check_run(cfg: DictConfig, launched: Launch, *, tokens_per_micro_batch: int)
         )
     if model.kernels not in ASKED:
         raise ConfigError(f"model.kernels={model.kernels} is not known: choose one of {', '.join(ASKED)}")
+    if model.kernels == "te" and model.context_parallel_size > 1:
+        raise ConfigError(
+            f"model.kernels=te shares a row's tokens in another order than "
+            f"model.context_parallel_size={model.context_parallel_size} does here: use model.kernels=auto"
+        )
     if not isinstance(cfg.trainer.profile, bool) and cfg.trainer.profile != NSYS:
         raise ConfigError(f"trainer.profile={cfg.trainer.profile}: give true, false or {NSYS}")
     check_loggers(cfg.exp_manager)

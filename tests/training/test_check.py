@@ -27,6 +27,11 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
     ("overrides", "says"),
     [
         (["trainer.precision=tf32"], r"trainer\.precision=tf32 is not known: choose auto or one of 32"),
+        (["model.kernels=fast"], r"model\.kernels=fast is not known: choose one of auto, te, apex"),
+        (
+            ["model.kernels=te", "model.context_parallel_size=2", "trainer.devices=2"],
+            r"model\.kernels=te shares a row's tokens in another order .* use model\.kernels=auto",
+        ),
         (
             ["trainer.max_steps=50499"],
             r"warmup_steps=500 \+ constant_steps=50000 is more than trainer\.max_steps=50499",

@@ -240,6 +240,18 @@ def test_a_step_that_is_not_finite_ends_all_ranks(start: Start, toy_shards: Path
     assert "trainer.nonfinite_tolerance=0" in line
     first, last = map(int, re.search(r"samples (\d+) to (\d+)", line).groups())
     assert [each.split()[1] for each in out.splitlines() if each.startswith("step ")] == ["1/8"]
+    data = same_data(toy_shards)
+    _, met = islice(data.train_dataloader(), 2)
+    data.set_consumed_samples(first)
+    [again] = islice(data.train_dataloader(), 1)
+    assert sorted(number for row in again.sample_numbers for number in row) == list(range(first, last + 1))
+    for one, other in zip(met.micro_batches, again.micro_batches, strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.labels, other.labels)
+
+
+def same_data(toy_shards: Path) -> PretrainingDataModule:
+    """Make the data of these runs, as one rank sees it."""
     data = PretrainingDataModule(
         DataPaths((str(toy_shards / "train"),), str(toy_shards / "validation")),
         StepShape(2, 1, TOKENS_PER_ROW),
@@ -249,13 +261,7 @@ def test_a_step_that_is_not_finite_ends_all_ranks(start: Start, toy_shards: Path
     )
     data.setup()
     data.set_data_parallel(0, 1)
-    _, met = islice(data.train_dataloader(), 2)
-    data.set_consumed_samples(first)
-    [again] = islice(data.train_dataloader(), 1)
-    assert sorted(number for row in again.sample_numbers for number in row) == list(range(first, last + 1))
-    for one, other in zip(met.micro_batches, again.micro_batches, strict=True):
-        assert torch.equal(one.ids, other.ids)
-        assert torch.equal(one.labels, other.labels)
+    return data
 
 
 def test_a_finished_run_leaves_a_model_and_its_last_checkpoints(runs: dict[str, Run]) -> None:
@@ -293,15 +299,7 @@ def test_a_killed_run_ends_as_one_that_was_not(runs: dict[str, Run]) -> None:
 
 def test_a_run_from_a_nemo_starts_at_its_loss(runs: dict[str, Run], toy_shards: Path) -> None:
     model = restore(runs["undisturbed"].nemo, DnabertModel)
-    data = PretrainingDataModule(
-        DataPaths((str(toy_shards / "train"),), str(toy_shards / "validation")),
-        StepShape(2, 1, TOKENS_PER_ROW),
-        Masking(MaskRule(3)),
-        seed=SEED,
-        num_workers=0,
-    )
-    data.setup()
-    data.set_data_parallel(0, 1)
+    data = same_data(toy_shards)
     topology.start(ParallelSizes(), SEED)
     [step] = islice(data.train_dataloader(), 1)
     with torch.no_grad():
