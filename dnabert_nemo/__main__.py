@@ -1,4 +1,4 @@
-"""`python -m dnabert_nemo shards|nemo|plan`: a look into shard sets, models, and runs yet to be started."""
+"""`python -m dnabert_nemo shards|nemo|plan|tune`: a look at shard sets, models and runs to come."""
 
 from __future__ import annotations
 
@@ -100,9 +100,25 @@ def _plan(chosen: argparse.Namespace) -> None:
             print(fits)
 
 
+def _tune(chosen: argparse.Namespace) -> None:
+    from dnabert_nemo.training.plan_report import memory_of
+    from dnabert_nemo.training.tune import Tried, prepare, tune
+    from dnabert_nemo.training.tune_report import as_json, end_lines, head_lines, line
+
+    memory = None if chosen.device_memory is None else memory_of(chosen.device_memory)
+    tuning = prepare(chosen.config_name, chosen.overrides, memory)
+    tried: list[Tried] = []
+    if chosen.json:
+        print(json.dumps(as_json(tuning, tried, tune(tuning, tried.append)), indent=1))
+        return
+    print(*head_lines(tuning), sep="\n", flush=True)
+    found = tune(tuning, lambda each: print(line(each), flush=True))
+    print(*end_lines(tuning, found), sep="\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dnabert_nemo", description=__doc__)
-    rooms = parser.add_subparsers(required=True, metavar="shards|nemo|plan")
+    rooms = parser.add_subparsers(required=True, metavar="shards|nemo|plan|tune")
     commands = rooms.add_parser("shards", help="look into shard sets").add_subparsers(required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], None], says: str) -> argparse.ArgumentParser:
@@ -144,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--device-memory", help="such as 80GB: end with exit code 2 where a rank needs more")
     plan.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu", help="default: gpu")
     plan.add_argument("--json", action="store_true", help="print it as JSON, in bytes")
+    says = "the micro batch to use, found by training steps on this device"
+    tune = rooms.add_parser("tune", help=says, description=says)
+    tune.set_defaults(run=_tune)
+    tune.add_argument("--config-name", default="dnabert_86m", help="of conf/ (default dnabert_86m)")
+    tune.add_argument("overrides", nargs="*", help="such as hardware=ampere; no data is needed")
+    tune.add_argument("--device-memory", help="such as 8GB, to stay below; default: what is free")
+    tune.add_argument("--json", action="store_true", help="print it as JSON, in bytes")
     return parser
 
 

@@ -150,6 +150,8 @@ def _hydra_message(error: Exception) -> str:
     first = str(cause).strip().splitlines()[0]
     key = getattr(cause, "full_key", None)
     outer = str(error).strip().splitlines()[0]
+    if group := re.match(r"Multiple values for (\w+)\.", outer):
+        return f"{group[1]} is chosen twice: write {group[1]}=NAME once, without +"
     if "is not in struct" in str(cause):
         return f"{outer.rstrip('.')}: {key or 'it'} is no key of this config; `--cfg job` prints its keys"
     return outer if first == outer else f"{outer} ({first})"

@@ -13,10 +13,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, a peer's beside it, and what it should reach: a value, or so many times the peer's."""
+    """One figure, a peer's beside it, and what it should reach: a value, or so many times the peer's.
+
+    Without a value it was not measured, and the note says why.
+    """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     peer: str = ""
     peer_value: float | None = None
@@ -28,7 +31,7 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """How many times the peer's figure this is."""
-        return None if not self.peer_value else self.value / self.peer_value
+        return None if self.value is None or not self.peer_value else self.value / self.peer_value
 
     @property
     def is_met(self) -> bool | None:
@@ -88,7 +91,9 @@ def as_json(rows: Sequence[Row], about: dict[str, Any]) -> str:
     return json.dumps({**about, "rows": described}, indent=1) + "\n"
 
 
-def _with_unit(value: float, unit: str) -> str:
+def _with_unit(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not measured"
     return f"{short(value)} {unit}".rstrip()
 
 

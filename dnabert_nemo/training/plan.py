@@ -90,6 +90,16 @@ def plan(config_name: str, overrides: Sequence[str], accelerator: str = "gpu") -
     """Plan a run from its config.
 
     Raises:
+        ConfigError: as `checked` has it.
+    """
+    cfg, launched = checked(config_name, overrides)
+    return plan_of(cfg, launched.num_ranks, accelerator)
+
+
+def checked(config_name: str, overrides: Sequence[str]) -> tuple[DictConfig, Launch]:
+    """Compose a config of pre-training without its data; return it and its ranks.
+
+    Raises:
         ConfigError: as the run would, for anything but its data; or the config is not one of pre-training.
     """
     cfg = composed(config_name, overrides)
@@ -103,7 +113,7 @@ def plan(config_name: str, overrides: Sequence[str], accelerator: str = "gpu") -
         raise ConfigError(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
     launched = Launch(cfg.trainer.devices, cfg.trainer.num_nodes)  # whatever launcher runs this command
     check_but_data(cfg, launched)
-    return plan_of(cfg, launched.num_ranks, accelerator)
+    return cfg, launched
 
 
 def plan_of(cfg: DictConfig, num_ranks: int, accelerator: str = "gpu") -> Plan:

@@ -114,12 +114,13 @@ def check_fit(planned: Plan, memory: int) -> str:
     most = planned.largest
     needed = f"a rank of stage {most.stage} needs {most.total / 1e9:,.1f} of {memory / 1e9:,.1f} GB"
     if most.total > memory:
-        raise ConfigError(f"{needed}: {_remedy(planned, most)}")
+        raise ConfigError(f"{needed}: {remedy(planned)}")
     return f"{needed}: it fits, with {1 - most.total / memory:.0%} left"
 
 
-def _remedy(planned: Plan, most: RankPlan) -> str:
+def remedy(planned: Plan) -> str:
     """Name what would take the most off the largest rank."""
+    most = planned.largest
     if most.activations + most.recomputed < most.weights + most.gradients + most.optimizer:
         split = "raise model.tensor_model_parallel_size or model.pipeline_model_parallel_size"
         if most.optimizer > most.optimizer_shared:

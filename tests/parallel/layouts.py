@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+from dnabert_nemo.kernels.choose import Device, Kernels, choose
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.sizes import ParallelSizes
 
 LEARNING_RATE = 1e-3
+ON_CPU = choose("auto", Device(None), precision="fp32").kernels
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Layout:
     precision: str = "fp32"
     recompute: Recompute = field(default_factory=Recompute)
     block_type: str = "pre_ln"
+    kernels: Kernels = ON_CPU
+    last_layer_where_read: bool = True
 
     @property
     def name(self) -> str:
@@ -35,6 +39,11 @@ class Layout:
         name += f" + {self.recompute.granularity} recompute" if self.recompute.granularity else ""
         name += f" {self.recompute.method}" if self.recompute.method else ""
         name += ", post-LN" if self.block_type == "post_ln" else ""
+        name += "" if self.last_layer_where_read else ", last layer whole"
+        usual = asdict(ON_CPU)
+        name += "".join(
+            f", {kernel} {piece}" for piece, kernel in asdict(self.kernels).items() if kernel != usual[piece]
+        )
         return name if self.precision == "fp32" else f"{name}, {self.precision}"
 
     @property
@@ -71,6 +80,7 @@ def _layouts(num_ranks: int) -> list[Layout]:
             Layout(2, whole, distributed_optimizer=True),
             Layout(2, tensor_sequence, recompute=uniform),
             Layout(2, tensor_sequence, block_type="post_ln"),
+            Layout(2, tensor, kernels=replace(ON_CPU, cross_entropy="triton")),
             Layout(2, tensor, precision="bf16"),
             Layout(2, pipeline, precision="bf16"),
             Layout(2, context, precision="bf16"),

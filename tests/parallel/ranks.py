@@ -33,7 +33,7 @@ def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 600) ->
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
     process = subprocess.Popen(
         [*command, __file__, "--folder", str(folder), "--steps", str(num_steps)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,7 +87,11 @@ def main(folder: Path, num_steps: int) -> None:
         if dist.get_rank() == 0:
             (folder / f"results-{dist.get_world_size()}.json").write_text(json.dumps(results))
 
+    from switches import SWITCHES, losses
+
     world = dist.get_world_size()
+    switches = [switch for switch in SWITCHES if switch.layout.num_ranks == world]
+    record(f"switches on {world}", {each.name: losses(each, folder, each.tested_steps) for each in switches})
     for layout in LAYOUTS[world]:
         record(layout.name, train(layout, folder, num_steps))
     if world == 2:
@@ -129,7 +133,14 @@ def stage(layout: Layout, dropout: float = 0.0) -> Any:
 
     topology.start(layout.sizes, SEED)
     whole = shape(dropout, layout.block_type)
-    config = transformer_config(whole, layout.sizes, layout.precision, layout.recompute)
+    config = transformer_config(
+        whole,
+        layout.sizes,
+        layout.precision,
+        layout.recompute,
+        layout.kernels,
+        last_layer_where_read=layout.last_layer_where_read,
+    )
     module = build(lambda run: BertForMaskedLM(config, whole, run))
     weights.initialize(module, whole, SEED)
     return module
@@ -170,7 +181,7 @@ class Trainer:
         # eps above the rounding of gradients that are zero in theory, as those of the bias of keys: Adam's
         # first step would blow up the sign of their noise to the learning rate
         self.optimizer = MegatronAdamW(self.ddp, OptimizerSettings(name=name, lr=LEARNING_RATE, eps=1e-6))
-        self.loss = MaskedLMLoss(3)
+        self.loss: Any = MaskedLMLoss(3, layout.kernels.cross_entropy)
         self.gradients: dict[str, Any] = {}
         self.losses: list[float] = []
         self.grad_norms: list[float] = []

@@ -139,11 +139,20 @@ def test_what_is_wrong_is_told_as_without_it(override: str) -> None:
     assert told("hardware=hopper") == told()
 
 
-def test_one_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "hardware=pascal"]) == 2
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("hardware=pascal", "Could not find 'hardware/pascal'"),
+        ("+hardware=volta", "hardware is chosen twice: write hardware=NAME once, without +"),
+    ],
+)
+def test_one_that_cannot_be_had_is_one_line(
+    override: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", override]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert "hardware/pascal" in line
+    assert says in line
 
 
 def test_divisors() -> None:

@@ -30,10 +30,11 @@ def test_the_published_model_on_one_gpu_and_on_eight() -> None:
     assert (alone.optimizer, of_eight.optimizer) == (1_033_677_312, 129_209_664)
     assert (of_eight.optimizer_shared, of_eight.optimizer_whole) == (129_209_664, 1_033_677_312)
     # T H = 6,291,456; a layer 34 T H, 16 T and 4 T N. The last of 1,168 masked places M: both inputs of its
-    # first LayerNorm and its keys and values are whole, 2 x 4 T H and 8 T; 26 M H and 8 M, 4 M N; its weights
+    # first LayerNorm and its keys and values are whole, 2 x 4 T H and 8 T; 28 M H and 8 M, 4 M N: in and out
+    # of the second LayerNorm 4, two dropouts 2, queries 2, their input 2, projection 2, MLP 16; its weights
     # of QKV apart. Then ids, positions and dropout of the embedding; at M the last LayerNorm, and the head
     layer = 34 * 6_291_456 + 16 * 8192 + 4 * 8192 * 12
-    last = 8 * 6_291_456 + 8 * 8192 + 1_168 * (26 * 768 + 8 + 4 * 12) + 6 * 768 * 768
+    last = 8 * 6_291_456 + 8 * 8192 + 1_168 * (28 * 768 + 8 + 4 * 12) + 6 * 768 * 768
     ends = 16 * 8192 + 6_291_456 + 1_168 * (2 * 768 + 8) + 1_168 * (8 * 768 + 4 * 128 + 16)
     assert alone.activations == of_eight.activations == 11 * layer + last + ends
     assert of_eight.total == 172_279_552 + 344_559_104 + 129_209_664 + 11 * layer + last + ends

@@ -1,0 +1,40 @@
+"""The parts of the throughput benchmark one after the other; `throughput_report` writes what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dnabert_nemo.bench.throughput_inference import inference
+from dnabert_nemo.bench.throughput_loader import loader
+from dnabert_nemo.bench.throughput_ranks import ranks
+from dnabert_nemo.bench.throughput_samples import made_up_shards
+from dnabert_nemo.bench.throughput_sections import Section, training
+from dnabert_nemo.bench.throughput_settings import Settings
+from dnabert_nemo.bench.throughput_sweeps import scaling
+
+
+def measured_parts(
+    settings: Settings, parts: Sequence[str], examples: Path, folder: Path
+) -> Iterator[Section]:
+    """Measure each part.
+
+    Args:
+        examples: where the commands are.
+        folder: for what is made up.
+    """
+    ks = settings.ks if "peers" in parts else settings.ks[:1]
+    shards = {
+        k: made_up_shards(folder / f"k{k}", k=k, bases=settings.genome_bases, seed=settings.seed) for k in ks
+    }
+    if {"ablation", "peers"} & set(parts):
+        yield training(settings, parts, shards, folder)
+    own = shards[settings.ks[0]]
+    if "scaling" in parts:
+        yield scaling(settings, own, folder)
+    if "ranks" in parts:
+        yield ranks(settings, own, folder)
+    if "inference" in parts:
+        yield inference(settings, own, folder)
+    if "loader" in parts:
+        yield loader(settings, own, examples, folder)

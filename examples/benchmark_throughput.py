@@ -1,0 +1,49 @@
+"""Measure the speed and memory of pre-training beside its peers, on a CPU or on GPUs.
+
+python examples/benchmark_throughput.py --config-name benchmark_throughput output_dir=throughput
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dnabert_nemo.bench.throughput_settings import FILES, MARKDOWN, Here, parts, settings
+from dnabert_nemo.command import command
+from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.shards.folder import publish
+
+COMMAND = ["python", *sys.argv]
+log = logging.getLogger("dnabert_nemo")
+
+
+@command("benchmark_throughput")
+def main(cfg: DictConfig) -> None:
+    """Measure the parts that are asked for, then write tables and plots."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked = parts(config["rows"])
+    if config["scratch_dir"] is not None and not Path(config["scratch_dir"]).is_dir():
+        raise ConfigError(f"scratch_dir={config['scratch_dir']} is no folder: make it, or pass another")
+    chosen = settings(config, Here.found())
+    with (
+        publish(config["output_dir"], FILES, overwrite=config["overwrite"]) as folder,
+        tempfile.TemporaryDirectory(dir=config["scratch_dir"], prefix="benchmark-throughput-") as scratch,
+    ):
+        # Here, as these bring megatron-core, and all that is wrong has been told of by now.
+        from dnabert_nemo.bench.throughput_parts import measured_parts
+        from dnabert_nemo.bench.throughput_report import ThroughputReport
+
+        report = ThroughputReport(chosen, {"command": COMMAND, "config": config})
+        for section in measured_parts(chosen, asked, Path(__file__).parent, Path(scratch).resolve()):
+            report.add(section)
+        report.write(folder)
+    log.info((Path(config["output_dir"]) / MARKDOWN).read_text())
+
+
+if __name__ == "__main__":
+    main()
