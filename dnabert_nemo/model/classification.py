@@ -15,6 +15,7 @@ from dnabert_nemo.data.labelled import (
     LabelledSteps,
     SampleShape,
 )
+from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
 from dnabert_nemo.megatron.losses import ClassificationLoss
@@ -56,8 +57,8 @@ class DnabertClassifier(MegatronModel):
         for part in parts:
             weights.spread(self.bert, whole, source=self._initial_source, prefix=part)
 
-    def build(self, sizes: ParallelSizes, precision: str) -> None:
-        super().build(sizes, precision)
+    def build(self, sizes: ParallelSizes, precision: str, kernels: Kernels | None = None) -> None:
+        super().build(sizes, precision, kernels)
         if self.cfg.freeze_encoder:
             for name, parameter in self.bert.named_parameters():
                 parameter.requires_grad = not name.startswith(_ENCODER)

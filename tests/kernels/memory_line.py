@@ -2,8 +2,8 @@
 
     python tests/kernels/memory_line.py      # prints the tables; exits 1 where growth is more than linear
 
-Peaks are of tensors on a GPU, on a CPU of the resident bytes of a process of its own for each point, and beyond
-queries, keys and values in both. Four heads of 64, with segments as DNABERT draws them.
+Peaks are of tensors on a GPU, on a CPU of resident bytes of a process of its own for each point, beyond
+queries, keys and values. Four heads of 64, with segments as DNABERT draws them.
 """
 
 from __future__ import annotations
@@ -79,13 +79,14 @@ def lengths_of_mix(num_tokens: int) -> tuple[int, ...]:
 def measure(way: Way, lengths: Sequence[int]) -> Taken:
     """Attend over segments of these lengths, forward and backward, and tell what it took."""
     if device().type == "cuda":
-        return _measured_here(way, lengths)
+        return measure_here(way, lengths)
     # of a process that has held more before, the allocator would take free room that does not show
     with multiprocessing.get_context("fork").Pool(1) as process:
-        return process.apply(_measured_here, (way, lengths))
+        return process.apply(measure_here, (way, lengths))
 
 
-def _measured_here(way: Way, lengths: Sequence[int]) -> Taken:
+def measure_here(way: Way, lengths: Sequence[int]) -> Taken:
+    """Do the same in this process."""
     _attended(way, (100,))  # what is set up once
     return _attended(way, lengths)
 

@@ -1,4 +1,4 @@
-"""What attention keeps and takes grows with the packed tokens and no faster; the table says where it would."""
+"""What attention keeps and takes grows with the packed tokens, no faster; the table says where it would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_table_tells_lines_from_parabolas() -> None:
 @pytest.mark.parametrize("way", memory_line.ways(), ids=str)
 def test_what_autograd_keeps_is_a_line(way: Way) -> None:
     """Segments of one length, twice as many: twice as much, or nothing."""
-    once, twice = (measure(way, [200] * count).kept for count in (10, 20))
+    once, twice = (memory_line.measure_here(way, [200] * count).kept for count in (10, 20))
     assert twice == pytest.approx(2 * once, rel=0.01, abs=64)
 
 

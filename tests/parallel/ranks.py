@@ -87,11 +87,12 @@ def main(folder: Path, num_steps: int) -> None:
         if dist.get_rank() == 0:
             (folder / f"results-{dist.get_world_size()}.json").write_text(json.dumps(results))
 
-    from switches import SWITCHES, losses
+    from switches import losses, tested
 
     world = dist.get_world_size()
-    switches = [switch for switch in SWITCHES if switch.layout.num_ranks == world]
-    record(f"switches on {world}", {each.name: losses(each, folder, each.tested_steps) for each in switches})
+    record(
+        f"switches on {world}", {each.name: losses(each, folder, each.tested_steps) for each in tested(world)}
+    )
     for layout in LAYOUTS[world]:
         record(layout.name, train(layout, folder, num_steps))
     if world == 2:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
-from switches import SWITCHES, TOLERANCE, Switch, furthest
+from switches import CONTROL, SWITCHES, TOLERANCE, Switch, furthest
 
 
-@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
+@pytest.mark.parametrize(
+    "switch", [each for each in SWITCHES if each.tested_steps], ids=lambda switch: switch.name
+)
 def test_a_switch_gives_the_golden_losses(results, switch: Switch) -> None:
     found = results[f"switches on {switch.layout.num_ranks}"][switch.name]
     assert len(found) == switch.tested_steps
     assert furthest(found) <= TOLERANCE
 
 
-def test_a_wrong_token_would_be_seen(results) -> None:
-    """The losses of two steps differ by far more than the tolerance, so do those of other samples."""
-    found = results["switches on 1"][SWITCHES[0].name]
-    assert min(abs(one - other) for one, other in pairwise(found)) > 10 * TOLERANCE
+def test_a_mistake_would_be_seen(results) -> None:
+    assert furthest(results["switches on 1"][CONTROL.name]) > 10 * TOLERANCE
