@@ -29,7 +29,7 @@ def test_what_nobody_reads_is_not_counted(share: float) -> None:
 
 def test_what_the_last_layer_saves() -> None:
     """Most of one layer in six or twelve, where one token in seven is read."""
-    for shape, saved in ((BertShape(69, 128, 6, 256, 1024, 4), 0.123), (BertShape(69, 128), 0.062)):
+    for shape, saved in ((BertShape(69, 128, 6, 256, 1024, 4), 0.123), (BertShape(69, 128), 0.060)):
         whole, read = (flops_per_token(shape, 400, share) for share in (1.0, 0.15))
         head = 6 * 0.85 * (shape.hidden_size**2 + shape.hidden_size * 128)  # which masked places save anyway
         assert 1 - read / (whole - head) == pytest.approx(saved, abs=5e-4)
