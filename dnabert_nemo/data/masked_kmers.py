@@ -132,11 +132,11 @@ def _layout(
         ends = row * shape.tokens_per_row + np.cumsum(lengths)
         begins.append(ends - lengths)
         segments += lengths.tolist()
-        segments += _tail_segments(shape.tokens_per_row - int(lengths.sum()), shape.max_positions)
+        segments += tail_segments(shape.tokens_per_row - int(lengths.sum()), shape.max_positions)
     return np.concatenate(begins), segments
 
 
-def _tail_segments(tail: int, max_positions: int) -> list[int]:
-    # As one segment an empty row would have more positions than there are, and attention over their square.
+def tail_segments(tail: int, max_positions: int) -> list[int]:
+    """Cut what is left of a row into segments: as one it could have more positions than there are."""
     full, rest = divmod(tail, max_positions)
     return [max_positions] * full + [rest] * (rest > 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from lightning.pytorch import LightningDataModule
 
 from dnabert_nemo.data.batch import StepBatch
@@ -155,6 +156,12 @@ class PretrainingDataModule(LightningDataModule):
     def val_dataloader(self) -> Iterable[StepBatch]:
         """The steps of the validation samples, always the same."""
         return self._evaluation_loader(Split.VALIDATION)
+
+    def transfer_batch_to_device(
+        self, batch: StepBatch, device: torch.device, dataloader_idx: int
+    ) -> StepBatch:
+        """Copy a step to the device without waiting for it: its loader has pinned it in memory."""
+        return batch.to(device, non_blocking=True)
 
     def test_dataloader(self) -> Iterable[StepBatch]:
         """The steps of the test samples, always the same.

@@ -142,10 +142,6 @@ class MegatronModel(ModelPT):
             scheduler.step()
         return dict(zip(self.sum_names, sums, strict=True))
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Copy a step to the device without waiting for it: the loader has pinned its memory."""
-        return batch.to(device, non_blocking=True)
-
     @property
     def is_reported(self) -> bool:
         """Whether the step just taken is one whose figures are logged."""

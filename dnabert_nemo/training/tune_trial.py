@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.command import composed, quiet_imports
 from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.data.masked_kmers import tail_segments
 from dnabert_nemo.data.packing import NUM_ENDS, pack_step
 from dnabert_nemo.data.sampling import SamplingPlan
 from dnabert_nemo.kernels.choose import Device, choose
@@ -125,14 +126,8 @@ def _batches(cfg: DictConfig) -> Iterator[tuple[MicroBatch, int]]:
         segments = []
         for row in packed:
             filled = [lengths[sample] for sample in row]
-            segments += [*filled, *_tail(step.tokens_per_row - sum(filled), step.max_positions)]
+            segments += [*filled, *tail_segments(step.tokens_per_row - sum(filled), step.max_positions)]
         yield made_up_batch(segments, k=cfg.model.tokenizer.k, seed=seed), sum(lengths[:consumed])
-
-
-def _tail(num_tokens: int, longest: int) -> list[int]:
-    """Cut what fills up a row into segments."""
-    whole, rest = divmod(num_tokens, longest)
-    return [longest] * whole + [rest] * bool(rest)
 
 
 def _wait() -> None:

@@ -214,17 +214,18 @@ SMALL = (
 
 
 def test_real_trials_end_at_what_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows take some 0.25 GiB more than one: a limit half way between is met by one alone."""
+    """A limit half way between what one row takes and what two take is met by one alone."""
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     tuning = prepare("dnabert_tiny", SMALL, None)
     assert not tuning.on_gpu
     assert tuning.device.startswith("a CPU, ")
-    one = measured(tuning, 1)
+    one, two = measured(tuning, 1), measured(tuning, 2)
     assert one.fits and one.tokens == 8192
     assert one.peak is not None and one.peak > 0.3 * GIB
     assert one.tokens_per_second is not None and one.tokens_per_second > 0
+    assert two.peak is not None and two.peak > one.peak + GIB // 20
 
     tried: list[Tried] = []
-    found = tune(replace(tuning, memory=one.peak + GIB // 8), tried.append)
+    found = tune(replace(tuning, memory=(one.peak + two.peak) // 2), tried.append)
     assert found == Recommended(1, (), 1)
     assert {each.rows: each.fits for each in tried} == {1: True, 2: False}
