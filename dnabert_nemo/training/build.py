@@ -251,7 +251,5 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty")  # it is what a run goes on from
-    # The model alone knows whether a batch can come over while the device works; data modules say nothing of it.
-    warnings.filterwarnings("ignore", message=".*You have overridden `transfer_batch_to_device`.*")
     # Data resumes by its own count of samples.
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
