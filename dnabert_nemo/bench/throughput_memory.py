@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from dnabert_nemo.memory import status_bytes
+
 _PEAK_ONLY = "5"  # of clear_refs: the peak starts anew from what is resident now
 
 
@@ -25,7 +27,7 @@ class PeakMemory:
             self._before = torch.cuda.memory_allocated()
         else:
             _trim()
-            self._before = _status("RssAnon")
+            self._before = status_bytes("RssAnon")
 
     def reset(self) -> None:
         """Forget the peak so far."""
@@ -38,7 +40,7 @@ class PeakMemory:
         """Return the bytes."""
         if self._is_cuda:
             return int(torch.cuda.max_memory_allocated()) - self._before
-        return _status("VmHWM") - _status("RssFile") - _status("RssShmem") - self._before
+        return status_bytes("VmHWM") - status_bytes("RssFile") - status_bytes("RssShmem") - self._before
 
 
 def _trim() -> None:
@@ -46,8 +48,3 @@ def _trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim is not None:
         trim(0)
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

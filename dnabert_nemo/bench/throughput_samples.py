@@ -5,7 +5,7 @@ T packed tokens, S samples, P positions of a padded sample, M masked tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -82,7 +82,7 @@ class DrawnSteps:
         Raises:
             ConfigError: there are too few of so many samples.
         """
-        return [self._step(first, data_rank, data_size) for first in self._firsts()]
+        return [self._step(first, data_rank, data_size) for first in self.firsts()]
 
     def stream(self) -> PackedSteps:
         """Return all steps from the first on, whatever their samples, as training loads them."""
@@ -115,21 +115,24 @@ class DrawnSteps:
     def _plan(self, joined: JoinedSets) -> SamplingPlan:
         return SamplingPlan(joined.stretch_tokens, self._shape().max_tokens, self.seed, "dnabert")
 
-    def _firsts(self) -> Iterator[int]:
-        """Yield the first sample of each step that is taken."""
-        plan, first, found = self._plan(self._joined()), 0, 0
+    def firsts(self) -> list[int]:
+        """Return the first sample of each step that is taken.
+
+        Raises:
+            ConfigError: there are too few of so many samples.
+        """
+        plan, first, found = self._plan(self._joined()), 0, list[int]()
         ahead = max(64, 2 * (self.samples or 0), 4 * self.rows * self.tokens_per_row // self.max_positions)
         for _ in range(_TRIES * self.num_steps):
             lengths = (plan.samples(first, ahead)["length"] + NUM_ENDS).tolist()
             consumed = pack_step(lengths, self.rows, self.tokens_per_row)[1]
             if self.samples in (None, consumed):
-                yield first
-                found += 1
-                if found == self.num_steps:
-                    return
+                found.append(first)
+                if len(found) == self.num_steps:
+                    return found
             first += consumed
         raise ConfigError(
-            f"batch.samples={self.samples}: {found} of {_TRIES * self.num_steps:,} steps of {self.rows} rows "
+            f"batch.samples={self.samples}: {len(found)} of {_TRIES * self.num_steps:,} steps of {self.rows} rows "
             f"of {self.tokens_per_row} tokens hold so many: give about "
             f"{round(self.rows * self.tokens_per_row / (0.61 * self.max_positions))}"
         )

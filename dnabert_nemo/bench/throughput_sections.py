@@ -165,7 +165,7 @@ def _beside_peers(
 
 def _drawn(settings: Settings, k: int, shards: Path) -> DrawnSteps:
     batch = settings.batch
-    return DrawnSteps(
+    drawn = DrawnSteps(
         shards,
         k,
         settings.seed,
@@ -175,6 +175,8 @@ def _drawn(settings: Settings, k: int, shards: Path) -> DrawnSteps:
         batch.num_steps,
         batch.samples,
     )
+    drawn.firsts()  # or there is no use in starting a row
+    return drawn
 
 
 def _ours(settings: Settings, name: str, way: Way, setting: Setting, data: Data) -> Entry:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.memory import status_bytes
 
 _SAMPLED_EVERY = 0.05  # seconds
 
@@ -95,9 +96,7 @@ def _resident(root: psutil.Process) -> list[tuple[int, int]]:
 
 
 def _high_water(pid: int) -> int:
-    # The maximum that wait4 returns will not do: it begins at the size of whoever started the command.
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
+        return status_bytes("VmHWM", pid)
+    except (OSError, KeyError):  # it has ended, or is about to
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections import Counter
 
 import torch
 from lightning.pytorch.profilers import Profiler
+
+from dnabert_nemo.memory import peak_resident
 
 _WAITS_IN = "train_dataloader_next"  # Lightning's name for the training loop's call of the loader
 
@@ -64,5 +64,4 @@ def peak_memory_gib() -> float:
     """Return the most memory this rank has held: torch's on its GPU, or the process's own on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return peak_resident() / 2**30

@@ -6,7 +6,6 @@ It reads a `Request` from standard input and writes what it found to the request
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from dnabert_nemo.kernels.choose import Device, choose
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.optimizer_settings import OptimizerSettings
 from dnabert_nemo.megatron.recompute import Recompute
+from dnabert_nemo.memory import peak_resident
 from dnabert_nemo.training.data_config import step_shape
 from dnabert_nemo.training.precision import choose as choose_precision
 from dnabert_nemo.training.precision import has_transformer_engine
@@ -138,7 +138,7 @@ def _wait() -> None:
 def _peak() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_resident()
 
 
 if __name__ == "__main__":
