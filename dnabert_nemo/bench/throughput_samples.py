@@ -132,8 +132,8 @@ class DrawnSteps:
                     return found
             first += consumed
         raise ConfigError(
-            f"batch.samples={self.samples}: {len(found)} of {_TRIES * self.num_steps:,} steps of {self.rows} rows "
-            f"of {self.tokens_per_row} tokens hold so many: give about "
+            f"batch.samples={self.samples}: {len(found)} of {_TRIES * self.num_steps:,} steps of {self.rows} "
+            f"rows of {self.tokens_per_row} tokens hold so many: give about "
             f"{round(self.rows * self.tokens_per_row / (0.61 * self.max_positions))}"
         )
 
