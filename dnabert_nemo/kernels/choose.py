@@ -134,11 +134,12 @@ def _attention(asked: str, device: Device, precision: str) -> tuple[str, str]:
         if asked == "torch":
             return "segments", "model.kernels=torch"
         return "blocks", "a CPU: dropout in blocks, and without dropout torch's by segment"
+    if device.capability < AMPERE or precision == "fp32":
+        # nor has Transformer Engine any for packed rows: its unfused attention takes padded ones alone
+        return "efficient", f"{device}, {precision}: flash attention takes 16 bit on Ampere and later"
     if asked == "te":
         return "te", "model.kernels=te"
-    if device.capability >= AMPERE and precision != "fp32":
-        return "flash", f"{device}, {precision}"
-    return "efficient", f"{device}, {precision}: flash attention takes 16 bit on Ampere and later"
+    return "flash", f"{device}, {precision}"
 
 
 def _fused(asked: str, device: Device) -> tuple[str, str]:
