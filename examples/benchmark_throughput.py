@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dnabert_nemo.bench.throughput_settings import FILES, MARKDOWN, Here, parts, settings
+from dnabert_nemo.bench.throughput.settings import FILES, MARKDOWN, Here, parts, settings
 from dnabert_nemo.command import command
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.shards.folder import publish
@@ -35,8 +35,8 @@ def main(cfg: DictConfig) -> None:
         tempfile.TemporaryDirectory(dir=config["scratch_dir"], prefix="benchmark-throughput-") as scratch,
     ):
         # Here, as these bring megatron-core, and all that is wrong has been told of by now.
-        from dnabert_nemo.bench.throughput_parts import measured_parts
-        from dnabert_nemo.bench.throughput_report import ThroughputReport
+        from dnabert_nemo.bench.throughput.parts import measured_parts
+        from dnabert_nemo.bench.throughput.report import ThroughputReport
 
         report = ThroughputReport(chosen, {"command": COMMAND, "config": config})
         for section in measured_parts(chosen, asked, Path(__file__).parent, Path(scratch).resolve()):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_settings import PLOTS, Turns
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.settings import PLOTS, Turns
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmark_throughput.py"
 TINY = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dnabert_nemo.bench.table import markdown
-from dnabert_nemo.bench.throughput_figures import Measured, compared, memory_compared, missing, table
-from dnabert_nemo.bench.throughput_worker import Turn
+from dnabert_nemo.bench.throughput.figures import Measured, compared, memory_compared, missing, table
+from dnabert_nemo.bench.throughput.worker import Turn
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.flops import flops_per_token
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dnabert_nemo.bench.padded import AROUND, padded_batch
-from dnabert_nemo.bench.throughput_inference import Embedding, PackedEmbedder, packed
-from dnabert_nemo.bench.throughput_loader import LoadedTraining
-from dnabert_nemo.bench.throughput_ours import OurTraining, Way, ablation
-from dnabert_nemo.bench.throughput_peers import ORIGINAL, SDPA, PeerTraining
-from dnabert_nemo.bench.throughput_samples import (
+from dnabert_nemo.bench.throughput.inference import Embedding, PackedEmbedder, packed
+from dnabert_nemo.bench.throughput.loader import LoadedTraining
+from dnabert_nemo.bench.throughput.ours import OurTraining, Way, ablation
+from dnabert_nemo.bench.throughput.peers import ORIGINAL, SDPA, PeerTraining
+from dnabert_nemo.bench.throughput.samples import (
     IGNORED,
     DrawnSteps,
     EqualSteps,

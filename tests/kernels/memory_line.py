@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dnabert_nemo.bench.throughput_memory import PeakMemory
+from dnabert_nemo.bench.throughput.memory import PeakMemory
 from dnabert_nemo.data.packing import NUM_ENDS
 from dnabert_nemo.data.sampling import SamplingPlan
 from dnabert_nemo.kernels.attention import Spans, attend

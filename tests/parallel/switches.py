@@ -85,7 +85,7 @@ def losses(switch: Switch, folder: Path, num_steps: int) -> list[float]:
     """Train on the shards in `folder` with the switch thrown, and return the loss of each step."""
     from ranks import MAX_POSITIONS, Trainer, stage, steps
 
-    from dnabert_nemo.bench.throughput_samples import in_padded_rows
+    from dnabert_nemo.bench.throughput.samples import in_padded_rows
 
     trainer = Trainer(switch.layout, stage(switch.layout))
     if switch.at_every_token:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnabert_nemo.bench.table import Row
-from dnabert_nemo.bench.throughput_figures import Measured, compared, memory_compared
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_ours import OurTraining, Way, ablation, all_of
-from dnabert_nemo.bench.throughput_peers import MODERN, NAMES, ORIGINAL, SDPA, PeerTraining
-from dnabert_nemo.bench.throughput_plots import Bars, Plot
-from dnabert_nemo.bench.throughput_samples import Data, DrawnSteps, Setting
-from dnabert_nemo.bench.throughput_settings import Settings
+from dnabert_nemo.bench.throughput.figures import Measured, compared, memory_compared
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.ours import OurTraining, Way, ablation, all_of
+from dnabert_nemo.bench.throughput.peers import MODERN, NAMES, ORIGINAL, SDPA, PeerTraining
+from dnabert_nemo.bench.throughput.plots import Bars, Plot
+from dnabert_nemo.bench.throughput.samples import Data, DrawnSteps, Setting
+from dnabert_nemo.bench.throughput.settings import Settings
 
 OURS = "ours"
 _ALWAYS = ("original", "sdpa")  # the others are measured at the first k, with dropout

@@ -1,4 +1,4 @@
-"""The process of one row: it makes its model, then takes turns as `throughput_group` asks."""
+"""The process of one row: it makes its model, then takes turns as `group` asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 
-from dnabert_nemo.bench.throughput_memory import PeakMemory
+from dnabert_nemo.bench.throughput.memory import PeakMemory
 
 
 class Steps(Protocol):

@@ -1,4 +1,4 @@
-"""Rows that are measured side by side, each in processes of its own, turn by turn; `throughput_worker` works.
+"""Rows that are measured side by side, each in processes of its own, turn by turn; `worker` works.
 
 Rows that take turns share the machine's moods, and have neither memory nor global state in common.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dnabert_nemo.bench.throughput_figures import Measured
-from dnabert_nemo.bench.throughput_settings import Turns
-from dnabert_nemo.bench.throughput_worker import Ask, Failed, Place, Ready, Turn, Work, serve
+from dnabert_nemo.bench.throughput.figures import Measured
+from dnabert_nemo.bench.throughput.settings import Turns
+from dnabert_nemo.bench.throughput.worker import Ask, Failed, Place, Ready, Turn, Work, serve
 from dnabert_nemo.megatron.bert_shape import BertShape
 
 _LONGEST = 900.0  # seconds of one answer: a row that hangs is given up
 _TO_END = 10.0  # seconds that a process has to end by itself
 _IMPORTED_ONCE = [
     "__main__",
-    "dnabert_nemo.bench.throughput_parts",
+    "dnabert_nemo.bench.throughput.parts",
     "transformers.models.bert.modeling_bert",
     "transformers.models.modernbert.modeling_modernbert",
 ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dnabert_nemo.bench.table import Row, short
-from dnabert_nemo.bench.throughput_worker import Turn
+from dnabert_nemo.bench.throughput.worker import Turn
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.flops import flops_per_token
 

@@ -1,17 +1,17 @@
-"""The parts of the throughput benchmark one after the other; `throughput_report` writes what they return."""
+"""The parts of the throughput benchmark one after the other; `report` writes what they return."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dnabert_nemo.bench.throughput_inference import inference
-from dnabert_nemo.bench.throughput_loader import loader
-from dnabert_nemo.bench.throughput_ranks import ranks
-from dnabert_nemo.bench.throughput_samples import made_up_shards
-from dnabert_nemo.bench.throughput_sections import Section, training
-from dnabert_nemo.bench.throughput_settings import Settings
-from dnabert_nemo.bench.throughput_sweeps import scaling
+from dnabert_nemo.bench.throughput.inference import inference
+from dnabert_nemo.bench.throughput.loader import loader
+from dnabert_nemo.bench.throughput.ranks import ranks
+from dnabert_nemo.bench.throughput.samples import made_up_shards
+from dnabert_nemo.bench.throughput.sections import Section, training
+from dnabert_nemo.bench.throughput.settings import Settings
+from dnabert_nemo.bench.throughput.sweeps import scaling
 
 
 def measured_parts(

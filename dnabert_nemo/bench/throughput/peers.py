@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dnabert_nemo.bench.padded import POSITIONS, padded_batch
-from dnabert_nemo.bench.throughput_samples import Data, Sample, Setting, mean_attended, padded, samples_of
+from dnabert_nemo.bench.throughput.samples import Data, Sample, Setting, mean_attended, padded, samples_of
 from dnabert_nemo.kmer.masking import MaskRule
 from dnabert_nemo.kmer.vocabulary import CLS, PAD, SEP, Vocabulary
 from dnabert_nemo.megatron.bert_shape import BertShape

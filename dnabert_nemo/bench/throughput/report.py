@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from dnabert_nemo.bench.table import Row, as_json, environment, markdown
-from dnabert_nemo.bench.throughput_figures import table
-from dnabert_nemo.bench.throughput_plots import draw
-from dnabert_nemo.bench.throughput_sections import Section
-from dnabert_nemo.bench.throughput_settings import JSON, MARKDOWN, Settings
+from dnabert_nemo.bench.throughput.figures import table
+from dnabert_nemo.bench.throughput.plots import draw
+from dnabert_nemo.bench.throughput.sections import Section
+from dnabert_nemo.bench.throughput.settings import JSON, MARKDOWN, Settings
 
 PACKAGES = ("dnabert_nemo", "torch", "megatron-core", "transformers", "triton", "numpy")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnabert_nemo.bench.table import Row
-from dnabert_nemo.bench.throughput_figures import Measured, missing
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_ours import OurTraining, all_of
-from dnabert_nemo.bench.throughput_plots import IDEAL, Lines, Panel
-from dnabert_nemo.bench.throughput_samples import DrawnSteps, Setting
-from dnabert_nemo.bench.throughput_sections import Group, Section
-from dnabert_nemo.bench.throughput_settings import Settings
+from dnabert_nemo.bench.throughput.figures import Measured, missing
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.ours import OurTraining, all_of
+from dnabert_nemo.bench.throughput.plots import IDEAL, Lines, Panel
+from dnabert_nemo.bench.throughput.samples import DrawnSteps, Setting
+from dnabert_nemo.bench.throughput.sections import Group, Section
+from dnabert_nemo.bench.throughput.settings import Settings
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.megatron.sizes import ParallelSizes
 

@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 
 from dnabert_nemo.bench.table import Row
-from dnabert_nemo.bench.throughput_figures import missing
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_ours import OPTIMIZER, all_of
-from dnabert_nemo.bench.throughput_samples import DrawnSteps, Setting
-from dnabert_nemo.bench.throughput_sections import OURS, Group, Section, targets
-from dnabert_nemo.bench.throughput_settings import Settings, Turns
+from dnabert_nemo.bench.throughput.figures import missing
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.ours import OPTIMIZER, all_of
+from dnabert_nemo.bench.throughput.samples import DrawnSteps, Setting
+from dnabert_nemo.bench.throughput.sections import OURS, Group, Section, targets
+from dnabert_nemo.bench.throughput.settings import Settings, Turns
 from dnabert_nemo.data.batch import StepBatch
 from dnabert_nemo.data.loader import StepLoader
 from dnabert_nemo.kernels.choose import Kernels

@@ -12,14 +12,14 @@ from typing import Any
 
 from dnabert_nemo.bench.padded import POSITIONS
 from dnabert_nemo.bench.table import Row
-from dnabert_nemo.bench.throughput_figures import Measured, compared, missing
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_ours import OurTraining, all_of
-from dnabert_nemo.bench.throughput_peers import SDPA, PeerTraining
-from dnabert_nemo.bench.throughput_plots import Lines, Panel
-from dnabert_nemo.bench.throughput_samples import DrawnSteps, EqualSteps, Setting
-from dnabert_nemo.bench.throughput_sections import OURS, Group, Section
-from dnabert_nemo.bench.throughput_settings import HEAD, Settings
+from dnabert_nemo.bench.throughput.figures import Measured, compared, missing
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.ours import OurTraining, all_of
+from dnabert_nemo.bench.throughput.peers import SDPA, PeerTraining
+from dnabert_nemo.bench.throughput.plots import Lines, Panel
+from dnabert_nemo.bench.throughput.samples import DrawnSteps, EqualSteps, Setting
+from dnabert_nemo.bench.throughput.sections import OURS, Group, Section
+from dnabert_nemo.bench.throughput.settings import HEAD, Settings
 
 LINEAR = 1.1  # times the memory: what constant tokens may take more in longer samples, and count as linear
 _SHORT = 512

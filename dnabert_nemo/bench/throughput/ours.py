@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dnabert_nemo.bench.padded import POSITIONS
-from dnabert_nemo.bench.throughput_samples import (
+from dnabert_nemo.bench.throughput.samples import (
     Data,
     Setting,
     Step,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from dnabert_nemo.bench.padded import POSITIONS
-from dnabert_nemo.bench.throughput_figures import compared
-from dnabert_nemo.bench.throughput_group import Entry, measure
-from dnabert_nemo.bench.throughput_peers import bert_config
-from dnabert_nemo.bench.throughput_samples import (
+from dnabert_nemo.bench.throughput.figures import compared
+from dnabert_nemo.bench.throughput.group import Entry, measure
+from dnabert_nemo.bench.throughput.peers import bert_config
+from dnabert_nemo.bench.throughput.samples import (
     DrawnSteps,
     Sample,
     Setting,
@@ -26,8 +26,8 @@ from dnabert_nemo.bench.throughput_samples import (
     padded,
     samples_of,
 )
-from dnabert_nemo.bench.throughput_sections import OURS, Group, Section, targets
-from dnabert_nemo.bench.throughput_settings import Settings
+from dnabert_nemo.bench.throughput.sections import OURS, Group, Section, targets
+from dnabert_nemo.bench.throughput.settings import Settings
 from dnabert_nemo.data.batch import positions_in
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.kmer.vocabulary import PAD
