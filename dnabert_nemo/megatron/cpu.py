@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _backend: _CudaCallsOnCpu | None = None
@@ -39,6 +40,31 @@ class _CudaCallsOnCpu(TorchFunctionMode):
         return result
 
 
+class _Done:
+    """The handle of a collective that is over."""
+
+    def wait(self, *args: Any) -> bool:
+        return True
+
+
+def _alone(collective: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a group of one rank copy by itself what it would send to itself.
+
+    gloo copies in threads of its own, each of which then has an OpenMP team. libgomp lets teams that have
+    more threads than there are cores sleep between any two parallel regions (`gomp_throttled_spin_count_var`
+    in its sources): from the first such copy on a step on two cores took up to half as long again.
+    """
+
+    def call(output: Tensor, given: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if kwargs["group"].size() > 1:
+            return collective(output, given, *args, **kwargs)
+        if output.data_ptr() != given.data_ptr():
+            output.copy_(given)
+        return _Done()
+
+    return call
+
+
 @contextmanager
 def _fork(tracker: Any, name: str = "model-parallel-rng") -> Iterator[None]:
     """Draw from a named state of Megatron's tracker, whose own fork warns as the CPU's generator moves."""
@@ -56,11 +82,15 @@ def enter() -> None:
     global _backend
     if _backend is not None:
         return
+    from megatron.core.distributed import param_and_grad_buffer
     from megatron.core.jit import disable_jit_fuser
     from megatron.core.tensor_parallel import random as megatron_random
 
     # torch.compile of a few elementwise chains: about 17 s for the first step and no gain here
     disable_jit_fuser()
+
+    for name in ("dist_reduce_scatter_func", "dist_all_gather_func"):
+        setattr(param_and_grad_buffer, name, _alone(getattr(param_and_grad_buffer, name)))
 
     torch.cuda.current_device = lambda: torch.device("cpu")
     torch.cuda.synchronize = lambda *args, **kwargs: None
