@@ -47,9 +47,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         def run() -> None:
             _plain_lines()
-            # Before torch loads: a thread that waits leaves its core to others, a third of the time on a busy
-            # machine.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us whole; what is printed is decided below
             sys.argv = _with_defaults(list(map(_quoted, sys.argv)))
             try:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dnabert_nemo.kernels.dropout import kept
+from dnabert_nemo.kernels.dropout import bits, kept, seed
 
 _SCORES = 1 << 19
 
@@ -36,8 +36,7 @@ def attend_in_blocks(
     Returns:
         [Q, N, D].
     """
-    seed = torch.empty((), dtype=torch.int64).random_()  # from the default generator: once for all blocks
-    return _Blocks.apply(query, key, value, tuple(of_queries), tuple(of_keys), dropout, seed)  # type: ignore[no-any-return,no-untyped-call]
+    return _Blocks.apply(query, key, value, tuple(of_queries), tuple(of_keys), dropout, seed())  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Blocks(torch.autograd.Function):
@@ -50,10 +49,10 @@ class _Blocks(torch.autograd.Function):
         of_queries: tuple[int, ...],
         of_keys: tuple[int, ...],
         dropout: float,
-        seed: torch.Tensor,
+        seed: int,
     ) -> torch.Tensor:
-        ctx.save_for_backward(query, key, value, seed)
-        ctx.spans, ctx.dropout = (of_queries, of_keys), dropout
+        ctx.save_for_backward(query, key, value)
+        ctx.spans, ctx.dropout, ctx.seed = (of_queries, of_keys), dropout, seed
         attended = torch.empty(query.shape, dtype=query.dtype)
         for block in _blocks(query, key, value, ctx.spans, dropout, seed):
             attended[block.queries] = (block.dropped @ block.value).mul_(block.factor).transpose(0, 1)
@@ -61,10 +60,10 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, seed = ctx.saved_tensors
+        query, key, value = ctx.saved_tensors
         of_query, of_key, of_value = (torch.zeros(x.shape) for x in (query, key, value))
         scale = 1 / math.sqrt(query.shape[-1])
-        for block in _blocks(query, key, value, ctx.spans, ctx.dropout, seed):
+        for block in _blocks(query, key, value, ctx.spans, ctx.dropout, ctx.seed):
             here = gradients[0][block.queries].transpose(0, 1).float() * block.factor  # [N, q, D]
             of_value[block.keys].transpose(0, 1).add_(block.dropped.transpose(1, 2) @ here)
             of_probability = (here @ block.value.transpose(1, 2)).mul_(block.keep)
@@ -83,7 +82,7 @@ class _Block(NamedTuple):
     key: torch.Tensor  # [N, k, D]
     value: torch.Tensor  # [N, k, D]
     probability: torch.Tensor  # [N, q, k], before dropout
-    keep: torch.Tensor  # [N, q, k], 1 where kept and 0: as a number, or each product would make it one
+    keep: torch.Tensor  # [N, q, k], 1 where kept and 0
     factor: float  # of what is kept
     dropped: torch.Tensor  # [N, q, k], where kept, not yet scaled up
 
@@ -94,10 +93,10 @@ def _blocks(
     value: torch.Tensor,
     spans: tuple[tuple[int, ...], tuple[int, ...]],
     dropout: float,
-    seed: torch.Tensor,
+    seed: int,
 ) -> Iterator[_Block]:
     """Go through the blocks in order, so that the bits drawn for one are the same each time."""
-    generator = torch.Generator().manual_seed(int(seed))
+    stream = bits(seed)
     first_query = first_key = 0
     for num_queries, num_keys in zip(*spans, strict=True):
         keys = slice(first_key, first_key + num_keys)
@@ -107,7 +106,6 @@ def _blocks(
             queries = slice(first, min(first + at_once, first_query + num_queries))
             q = query[queries].transpose(0, 1).float() * (1 / math.sqrt(query.shape[-1]))
             probability = torch.softmax(q @ k.transpose(1, 2), -1)
-            is_kept, factor = kept(probability.shape, dropout, generator)
-            keep = is_kept.float()
+            keep, factor = kept(probability.shape, dropout, stream)
             yield _Block(queries, keys, q, k, v, probability, keep, factor, probability * keep)
         first_query, first_key = first_query + num_queries, keys.stop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -57,7 +56,6 @@ def run(request: Request, *, most_resident: int | None = None) -> dict[str, Any]
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,
-                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},  # as of a run
             ) as process,
         ):
             try:

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dnabert_nemo.kernels import attention_blocks
 from dnabert_nemo.kernels.attention import Spans, attend
-from dnabert_nemo.kernels.dropout import kept
+from dnabert_nemo.kernels.dropout import bits, kept
+from dnabert_nemo.kernels.dropout import seed as draw_seed
 
 NUM_HEADS, HEAD_SIZE = 2, 8
 CPU = [("segments", torch.float32), ("blocks", torch.float32), ("blocks", torch.bfloat16)]
@@ -119,12 +120,12 @@ def test_keys_nobody_asks_for_have_a_gradient_of_zeros(kernel, dtype) -> None:
 def replayed(inputs: list[torch.Tensor], of_queries, of_keys, dropout: float, seed: int) -> torch.Tensor:
     """Attend densely in fp64 with the very bits that `attend_in_blocks` draws after `manual_seed(seed)`."""
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+    stream = bits(draw_seed())
     masks = []
     for num_queries, num_keys in zip(of_queries, of_keys, strict=True):
         at_once = max(1, attention_blocks._SCORES // (num_keys * NUM_HEADS))
         blocks = [min(at_once, num_queries - first) for first in range(0, num_queries, at_once)]
-        drawn = [kept(torch.Size((NUM_HEADS, size, num_keys)), dropout, generator) for size in blocks]
+        drawn = [kept(torch.Size((NUM_HEADS, size, num_keys)), dropout, stream) for size in blocks]
         empty = torch.zeros(NUM_HEADS, 0, num_keys)
         masks.append(torch.cat([keep * factor for keep, factor in drawn], 1) if drawn else empty)
     return dense(*inputs, of_queries, of_keys, masks)
