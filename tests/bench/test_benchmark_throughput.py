@@ -83,8 +83,7 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
     assert [row["name"] for row in ladder[:2]] == ["padded", "packed"]
     assert ladder[-1]["name"].endswith(" = ours")
     assert [row["name"] for row in peers] == ["ours", "original DNABERT's way", "BertForMaskedLM, SDPA"]
-    assert peers[0]["turns"] == ladder[-1]["turns"]
-    for rows, rounds in ((ladder, 2), (peers, 2), (without_dropout, 1)):
+    for rows, rounds in ((ladder, 1), (peers, 2), (without_dropout, 1)):
         tokens = [[turn["tokens"] for turn in row["turns"]] for row in rows]
         assert all(each == tokens[0] for each in tokens)
         assert len(tokens[0]) == rounds

@@ -174,9 +174,6 @@ def _context(is_gpu: bool) -> Any:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # what libraries say on import, in each process again
     if is_gpu:
         return multiprocessing.get_context("spawn")
-    # What the server's imports compute must not leave a team of OpenMP threads, which libgomp would count in
-    # every row, find to be more than there are cores, and put all threads to sleep between two operations.
-    os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_ONCE)
     return context

@@ -6,7 +6,7 @@ Each part of the benchmark returns a `Section`: its rows as measured, what is ju
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnabert_nemo.bench.table import Row
@@ -16,7 +16,7 @@ from dnabert_nemo.bench.throughput.ours import OurTraining, Way, ablation, all_o
 from dnabert_nemo.bench.throughput.peers import MODERN, NAMES, ORIGINAL, SDPA, PeerTraining
 from dnabert_nemo.bench.throughput.plots import Bars, Plot
 from dnabert_nemo.bench.throughput.samples import Data, DrawnSteps, Setting
-from dnabert_nemo.bench.throughput.settings import Settings
+from dnabert_nemo.bench.throughput.settings import Settings, Turns
 
 OURS = "ours"
 _ALWAYS = ("original", "sdpa")  # the others are measured at the first k, with dropout
@@ -67,7 +67,7 @@ class Section:
 
 
 def training(settings: Settings, parts: Sequence[str], shards: dict[int, Path], folder: Path) -> Section:
-    """Measure `ablation`, `peers` or both, whose rows then share their rounds.
+    """Measure `ablation`, `peers` or both, each a table of its own: rows that wait take memory.
 
     Args:
         shards: a training set for each k.
@@ -75,26 +75,12 @@ def training(settings: Settings, parts: Sequence[str], shards: dict[int, Path], 
     first, *others = settings.ks
     setting = Setting(settings.shape(first), settings.precision, settings.seed)
     data = _drawn(settings, first, shards[first])
-    best = settings.kernels.kernels
-    ways = ablation(best) if "ablation" in parts else {}
-    entries = [_ours(settings, name, way, setting, data) for name, way in list(ways.items())[:-1]]
-    entries.append(
-        _ours(settings, f"{list(ways)[-1]} = {OURS}" if ways else OURS, all_of(best), setting, data)
-    )
-    if "peers" in parts:
-        entries += [_peer(settings, NAMES[name], setting, data) for name in settings.peers]
-    dropout = f"dropout {setting.shape.hidden_dropout:g}"
-    title = f"k = {first}, {dropout}"
-    measured = measure(title, entries, settings.turns, folder, is_gpu=settings.here.is_gpu)
+    title = f"k = {first}, dropout {setting.shape.hidden_dropout:g}"
     section = Section("training")
-    if ways:
-        gains = measured[: len(ways)]
-        section.groups.append(Group(f"ours, step by step: {title}", gains, is_ladder=True))
-        section.judged.append(compared("ours, beside the first row", gains[-1], gains[0]))
-        section.plots.append(_bars("ablation.png", f"Each step of the way, {title}", gains))
+    if "ablation" in parts:
+        _add_ablation(settings, section, title, setting, data, folder)
     if "peers" in parts:
-        own, peers = measured[max(len(ways), 1) - 1], measured[max(len(ways), 1) :]
-        own = replace(own, name=OURS)
+        own, *peers = _beside_peers(settings, title, setting, data, folder, settings.peers, settings.turns)
         section.groups.append(Group(title, [own, *peers]))
         section.judged.extend(judged(settings, own, peers, title))
         section.plots.append(_bars("peers.png", f"Beside the peers, {title}", [own, *peers]))
@@ -102,6 +88,22 @@ def training(settings: Settings, parts: Sequence[str], shards: dict[int, Path], 
         for k in others:
             _add_other_k(settings, section, k, _drawn(settings, k, shards[k]), folder)
     return section
+
+
+def _add_ablation(
+    settings: Settings, section: Section, title: str, setting: Setting, data: DrawnSteps, folder: Path
+) -> None:
+    ways = ablation(settings.kernels.kernels)
+    *before, last = ways
+    names = [*before, f"{last} = {OURS}"]
+    entries = [
+        _ours(settings, name, way, setting, data) for name, way in zip(names, ways.values(), strict=True)
+    ]
+    title = f"ours, step by step: {title}"
+    gains = measure(title, entries, settings.other_turns, folder, is_gpu=settings.here.is_gpu)
+    section.groups.append(Group(title, gains, is_ladder=True))
+    section.judged.append(compared("ours, beside the first row", gains[-1], gains[0]))
+    section.plots.append(_bars("ablation.png", f"Each step of the way, {title}", gains))
 
 
 def judged(settings: Settings, own: Measured, peers: Sequence[Measured], title: str) -> list[Row]:
@@ -136,7 +138,7 @@ def on_one_gpu(settings: Settings, own: Measured) -> list[Row]:
 def _add_without_dropout(settings: Settings, section: Section, data: DrawnSteps, folder: Path) -> None:
     setting = Setting(settings.shape(data.k, **WITHOUT_DROPOUT), settings.precision, settings.seed)
     title = f"k = {data.k}, dropout 0"
-    own, *peers = _beside_peers(settings, title, setting, data, folder)
+    own, *peers = _beside_peers(settings, title, setting, data, folder, _ALWAYS, settings.other_turns)
     section.groups.append(Group(title, [own, *peers]))
     ratios = {SDPA: targets(settings).sdpa_without_dropout}
     section.judged.extend(
@@ -147,20 +149,26 @@ def _add_without_dropout(settings: Settings, section: Section, data: DrawnSteps,
 def _add_other_k(settings: Settings, section: Section, k: int, data: DrawnSteps, folder: Path) -> None:
     setting = Setting(settings.shape(k), settings.precision, settings.seed)
     title = f"k = {k}, dropout {setting.shape.hidden_dropout:g}"
-    own, *peers = _beside_peers(settings, title, setting, data, folder)
+    own, *peers = _beside_peers(settings, title, setting, data, folder, _ALWAYS, settings.other_turns)
     section.groups.append(Group(title, [own, *peers]))
     section.judged.extend(compared(f"training, {title}", own, peer) for peer in peers)
 
 
 def _beside_peers(
-    settings: Settings, title: str, setting: Setting, data: DrawnSteps, folder: Path
+    settings: Settings,
+    title: str,
+    setting: Setting,
+    data: DrawnSteps,
+    folder: Path,
+    names: Sequence[str],
+    turns: Turns,
 ) -> list[Measured]:
-    """Measure ours, SDPA and the original's way."""
+    """Measure ours, and those peers of `names` that are asked for."""
     entries = [
         _ours(settings, OURS, all_of(settings.kernels.kernels), setting, data),
-        *(_peer(settings, NAMES[name], setting, data) for name in settings.peers if name in _ALWAYS),
+        *(_peer(settings, NAMES[name], setting, data) for name in settings.peers if name in names),
     ]
-    return measure(title, entries, settings.other_turns, folder, is_gpu=settings.here.is_gpu)
+    return measure(title, entries, turns, folder, is_gpu=settings.here.is_gpu)
 
 
 def _drawn(settings: Settings, k: int, shards: Path) -> DrawnSteps:
