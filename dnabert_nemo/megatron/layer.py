@@ -90,7 +90,7 @@ def _mlp(layer: TransformerLayer, normed: torch.Tensor) -> _Biased:
     """Return the second product of the MLP: H to F, bias and erf GELU, F to H."""
     nvtx_range_push("mlp")
     inner, bias = layer.mlp.linear_fc1(normed)
-    inner = bias_gelu(inner, bias) if layer.config.kernels.gelu == "triton" else F.gelu(inner + bias)
+    inner = bias_gelu(inner, bias) if layer.config.kernels.gelu == "triton" else F.gelu(inner.add_(bias))
     product: _Biased = layer.mlp.linear_fc2(inner)
     nvtx_range_pop("mlp")
     return product
@@ -99,7 +99,9 @@ def _mlp(layer: TransformerLayer, normed: torch.Tensor) -> _Biased:
 def _sum(layer: TransformerLayer, biased: _Biased, residual: torch.Tensor) -> torch.Tensor:
     product, bias = biased
     p = layer.hidden_dropout if layer.training else 0.0
-    return residual + dropped(product if bias is None else product + bias, p, layer.config)
+    if bias is None:
+        return residual + dropped(product, p, layer.config)
+    return dropped(product + bias, p, layer.config).add_(residual)
 
 
 def _sum_and_norm(
