@@ -14,18 +14,35 @@ from dnabert_nemo.errors import DnabertError, ShardError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0, or 2 with one `error:` line on stderr."""
+    """Run one command; return its exit code: 0, 2 with one `error:` line on stderr, or 130 if interrupted."""
     chosen = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         chosen.run(chosen)
     except DnabertError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
+    except _of_omegaconf() as error:  # of an interpolation, which is looked at when it is used
+        from dnabert_nemo.command import hydra_message
+
+        return _failed(hydra_message(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _failed(message: str) -> int:
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _of_omegaconf() -> type[Exception]:
+    from omegaconf.errors import OmegaConfBaseException
+
+    return OmegaConfBaseException
 
 
 def _inspect(chosen: argparse.Namespace) -> None:

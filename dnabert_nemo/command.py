@@ -54,7 +54,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                     _checked(main)
                 )()
             except (HydraException, OmegaConfBaseException) as error:
-                _fail(_hydra_message(error))
+                _fail(hydra_message(error))
             except yaml.YAMLError as error:
                 _fail(f"a config is not YAML: {' '.join(str(error).split())}: correct it there")
             except KeyboardInterrupt:
@@ -90,7 +90,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra.compose(config_name, list(map(_quoted, overrides)))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_hydra_message(error)) from error
+        raise ConfigError(hydra_message(error)) from error
 
 
 def listed(value: object) -> tuple[str, ...] | None:
@@ -140,7 +140,8 @@ def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
     return check_then_run
 
 
-def _hydra_message(error: Exception) -> str:
+def hydra_message(error: Exception) -> str:
+    """Return one line of what Hydra or OmegaConf found wrong with a config, by the names of its keys."""
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} on the command line: write key=VALUE, lists as [a,b]"
     cause = error.__cause__ or error

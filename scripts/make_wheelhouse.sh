@@ -21,7 +21,7 @@ fail() {
 }
 
 [[ $# -le 2 ]] || fail "give a Python version and a folder: $0 3.12 wheelhouse"
-[[ "$version" =~ ^3\.[0-9]+$ ]] || fail "Python version '$version': give that of the image, such as 3.12"
+[[ "$version" =~ ^3\.[1-9][0-9]*$ ]] || fail "Python version '$version': give that of the image, such as 3.12"
 ((${version#3.} >= 11)) || fail "Python $version: dnabert_nemo needs 3.11 or later"
 
 find_python() {

@@ -30,7 +30,7 @@ def rows_that_fit(memory: str, *, _root_: DictConfig) -> int:
     from dnabert_nemo.training.plan import plan_of
     from dnabert_nemo.training.plan_report import memory_of
 
-    room = USED * memory_of(memory)
+    room = USED * memory_of(str(memory))
     cfg = copy.deepcopy(_root_)
     cfg.model.micro_batch_size = 1
     started = _started(cfg)

@@ -147,8 +147,9 @@ class Activations:
         return bytes_of(self.precision) * tokens * self.shape.hidden_size
 
     def _dropout(self, tokens: int) -> int:
-        """What dropout of hidden states keeps: a byte for each, whether it was dropped."""
-        return 0 if self.shape.hidden_dropout == 0 else tokens * self.shape.hidden_size
+        """What dropout of hidden states keeps: a byte for each, whether it was dropped; on a CPU a seed."""
+        is_drawn_again = self.accelerator == "cpu"
+        return 0 if self.shape.hidden_dropout == 0 or is_drawn_again else tokens * self.shape.hidden_size
 
     def _norm(self, tokens: int) -> int:
         """The mean and deviation that a LayerNorm keeps of each token."""

@@ -103,7 +103,7 @@ def _add_ablation(
     gains = measure(title, entries, settings.other_turns, folder, is_gpu=settings.here.is_gpu)
     section.groups.append(Group(title, gains, is_ladder=True))
     section.judged.append(compared("ours, beside the first row", gains[-1], gains[0]))
-    section.plots.append(_bars("ablation.png", f"Each step of the way, {title}", gains))
+    section.plots.append(_bars("ablation.png", title, gains))
 
 
 def judged(settings: Settings, own: Measured, peers: Sequence[Measured], title: str) -> list[Row]:

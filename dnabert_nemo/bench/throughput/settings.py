@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dnabert_nemo.command import listed
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kernels.choose import Choice, Device, choose
 from dnabert_nemo.kmer.vocabulary import Vocabulary
@@ -165,15 +166,13 @@ class Settings:
         return peak_flops(self.here.gpu, self.precision)
 
 
-def parts(names: Sequence[str]) -> list[str]:
+def parts(names: object) -> list[str]:
     """Return the parts that are asked for, in our order.
 
     Raises:
         ConfigError: one is not known, or there is none.
     """
-    if not names or set(names) - set(PARTS):
-        raise ConfigError(f"rows={list(names)}: choose from {', '.join(PARTS)}")
-    return [part for part in PARTS if part in names]
+    return _chosen("rows", names, PARTS)
 
 
 def settings(config: Mapping[str, Any], here: Here) -> Settings:
@@ -198,13 +197,13 @@ def settings(config: Mapping[str, Any], here: Here) -> Settings:
     made = Settings(
         here=here,
         preset=preset,
-        seed=config["seed"],
+        seed=_count("seed", config["seed"], 0),
         precision=chosen.name,
         threads=os.cpu_count() or 1
         if given["threads"] is None
         else _count(f"{preset}.threads", given["threads"]),
-        ks=tuple(given["ks"]),
-        peers=_peers(config["peers"]),
+        ks=_counts(f"{preset}.ks", given["ks"], 1),
+        peers=tuple(_chosen("peers", config["peers"], PEERS, least=0)),
         model=given["shape"],
         genome_bases=_count(f"{preset}.genome_bases", given["genome_bases"]),
         batch=_read(Batch, f"{preset}.batch", given["batch"]),
@@ -219,10 +218,12 @@ def settings(config: Mapping[str, Any], here: Here) -> Settings:
     return made
 
 
-def _peers(names: Sequence[str]) -> tuple[str, ...]:
-    if set(names) - set(PEERS):
-        raise ConfigError(f"peers={list(names)}: choose from {', '.join(PEERS)}")
-    return tuple(name for name in PEERS if name in names)
+def _chosen(key: str, names: object, known: Sequence[str], *, least: int = 1) -> list[str]:
+    """Return those of `known` that a list, or one name in its place, asks for."""
+    asked = list(listed(names) or ())
+    if names is None or len(asked) < least or set(asked) - set(known):
+        raise ConfigError(f"{key}={names}: choose from {', '.join(known)}")
+    return [name for name in known if name in asked]
 
 
 def _asked(preset: str, name: str) -> str:
@@ -235,6 +236,8 @@ def _asked(preset: str, name: str) -> str:
 
 def _read(kind: Any, key: str, given: Mapping[str, Any]) -> Any:
     """Read whole numbers, lists of them and turns by the names and types of a dataclass."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{key}={given}: give its keys, or leave it as it is")
     values: dict[str, Any] = {}
     for field in fields(kind):
         value, name = given[field.name], f"{key}.{field.name}"
@@ -245,15 +248,20 @@ def _read(kind: Any, key: str, given: Mapping[str, Any]) -> Any:
         elif value is None and "None" in str(field.type):
             values[field.name] = None
         else:
-            if not isinstance(value, Sequence) or isinstance(value, str):
-                raise ConfigError(f"{name}={value}: give a list of whole numbers")
-            least = 0 if field.name == "workers" else 1
-            values[field.name] = tuple(_count(name, each, least) for each in value)
+            values[field.name] = _counts(name, value, 0 if field.name == "workers" else 1)
     return kind(**values)
+
+
+def _counts(key: str, value: object, least: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise ConfigError(f"{key}={value}: give a list of whole numbers")
+    return tuple(_count(key, each, least) for each in value)
 
 
 def _turns(key: str, given: Mapping[str, Any]) -> Turns:
     least = {"rounds": 1, "steps": 1, "settle": 0, "warmup": 0}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{key}={given}: give {', '.join(least)}")
     return Turns(**{name: _count(f"{key}.{name}", given[name], least[name]) for name in least})
 
 
