@@ -27,12 +27,10 @@ def main(cfg: DictConfig) -> None:
     """Measure the parts that are asked for, then write tables and plots."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     asked = parts(config["rows"])
-    if config["scratch_dir"] is not None and not Path(config["scratch_dir"]).is_dir():
-        raise ConfigError(f"scratch_dir={config['scratch_dir']} is no folder: make it, or pass another")
     chosen = settings(config, Here.found())
     with (
+        _scratch(config["scratch_dir"]) as scratch,
         publish(config["output_dir"], FILES, overwrite=config["overwrite"]) as folder,
-        tempfile.TemporaryDirectory(dir=config["scratch_dir"], prefix="benchmark-throughput-") as scratch,
     ):
         # Here, as these bring megatron-core, and all that is wrong has been told of by now.
         from dnabert_nemo.bench.throughput.parts import measured_parts
@@ -43,6 +41,14 @@ def main(cfg: DictConfig) -> None:
             report.add(section)
         report.write(folder)
     log.info((Path(config["output_dir"]) / MARKDOWN).read_text())
+
+
+def _scratch(parent: str | None) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(dir=parent, prefix="benchmark-throughput-")
+    except OSError as error:
+        remedy = "make that folder, or pass another"
+        raise ConfigError(f"scratch_dir={parent}: cannot be written ({error.strerror}): {remedy}") from None
 
 
 if __name__ == "__main__":

@@ -201,6 +201,8 @@ def test_rows_that_fail_say_why_and_the_others_go_on(tmp_path: Path) -> None:
         (("cpu.ks=3",), "cpu.ks=3: give a list of whole numbers"),
         (("cpu.scaling.lengths=[]",), "cpu.scaling.lengths=[]: give a list of whole numbers"),
         (("cpu.batch=null",), "cpu.batch=None: give its keys"),
+        (("scratch_dir=/proc",), "scratch_dir=/proc: cannot be written"),
+        (("scratch_dir=nowhere",), "scratch_dir=nowhere: cannot be written"),
         (("seed=abc",), "seed=abc: give a whole number of at least 0"),
         (("cpu.batch.peer_samples=5",), "cpu.batch.samples=6 is not a multiple of 5"),
         (("cpu.batch.samples=60",), "batch.samples=60: 0 of 200 steps of 2 rows of 1024 tokens hold so many"),

@@ -118,6 +118,8 @@ def test_it_refuses_what_the_run_would(config, overrides: list[str]) -> None:
         (["model.num_layers=???"], "no value for model.num_layers: pass model.num_layers=VALUE"),
         (["--device-memory", "80"], "--device-memory 80: give a size such as 80GB or 80GiB"),
         (["model.transformer_block_type=mid_ln"], "model.transformer_block_type=mid_ln is not known"),
+        (["model.micro_batch_size=${rows_that_fit:32}"], "32: give a size such as 80GB or 80GiB"),
+        (["model.micro_batch_size=${no_key}"], "Interpolation key 'no_key' not found"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], says: str, capsys) -> None:
