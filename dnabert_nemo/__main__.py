@@ -109,7 +109,7 @@ def _plan(chosen: argparse.Namespace) -> None:
     from dnabert_nemo.training.plan_report import as_json, check_fit, memory_of, report_lines
 
     memory = None if chosen.device_memory is None else memory_of(chosen.device_memory)
-    planned = plan(chosen.config_name, chosen.overrides, chosen.accelerator)
+    planned = plan(chosen.config_name, chosen.overrides, chosen.accelerator, chosen.config_dir)
     print(json.dumps(as_json(planned), indent=1) if chosen.json else "\n".join(report_lines(planned)))
     if memory is not None:
         fits = check_fit(planned, memory)
@@ -123,7 +123,7 @@ def _tune(chosen: argparse.Namespace) -> None:
     from dnabert_nemo.training.tune_report import as_json, end_lines, head_lines, line
 
     memory = None if chosen.device_memory is None else memory_of(chosen.device_memory)
-    tuning = prepare(chosen.config_name, chosen.overrides, memory)
+    tuning = prepare(chosen.config_name, chosen.overrides, memory, chosen.config_dir)
     tried: list[Tried] = []
     if chosen.json:
         print(json.dumps(as_json(tuning, tried, tune(tuning, tried.append)), indent=1))
@@ -172,7 +172,6 @@ def _parser() -> argparse.ArgumentParser:
     says = "what a pre-training config takes on each rank: parameters, bytes, tokens a step"
     plan = rooms.add_parser("plan", help=says, description=says)
     plan.set_defaults(run=_plan)
-    plan.add_argument("--config-name", default="dnabert_86m", help="of conf/ (default dnabert_86m)")
     plan.add_argument("overrides", nargs="*", help="such as trainer.devices=8; no data is needed")
     plan.add_argument("--device-memory", help="such as 80GB: end with exit code 2 where a rank needs more")
     plan.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu", help="default: gpu")
@@ -180,10 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     says = "the micro batch to use, found by training steps on this device"
     tune = rooms.add_parser("tune", help=says, description=says)
     tune.set_defaults(run=_tune)
-    tune.add_argument("--config-name", default="dnabert_86m", help="of conf/ (default dnabert_86m)")
     tune.add_argument("overrides", nargs="*", help="such as hardware=ampere; no data is needed")
     tune.add_argument("--device-memory", help="such as 8GB, to stay below; default: what is free")
     tune.add_argument("--json", action="store_true", help="print it as JSON, in bytes")
+    for one in (plan, tune):
+        one.add_argument("--config-name", default="dnabert_86m", help="of conf/ (default dnabert_86m)")
+        one.add_argument("--config-dir", help="a folder of configs besides conf/")
     return parser
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hydra
 import yaml
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -80,15 +80,26 @@ def _with_defaults(arguments: list[str]) -> list[str]:
     return arguments[:after] + added + arguments[after:]
 
 
-def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def composed(config_name: str, overrides: Sequence[str], config_dir: str | Path | None = None) -> DictConfig:
     """Compose `conf/<config_name>.yaml` as a command does, without Hydra taking over the process.
 
+    Args:
+        config_dir: a folder of configs besides, as `--config-dir` names one.
+
     Raises:
-        ConfigError: an unknown config or key, or a line that cannot be read.
+        ConfigError: an unknown folder, config or key, or a line that cannot be read.
     """
+    first, lines = CONF, list(map(_quoted, overrides))
+    if config_dir is not None:
+        own = Path(config_dir).resolve()
+        if not own.is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: no such folder")
+        is_there = Path(own, f"{config_name.removesuffix('.yaml')}.yaml").is_file()
+        first, second = (own, CONF) if is_there else (CONF, own)
+        lines.append(f'hydra.searchpath=["file://{second}"]')
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose(config_name, list(map(_quoted, overrides)))
+        with hydra.initialize_config_dir(str(first), version_base="1.3"):
+            return hydra.compose(config_name, lines)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(hydra_message(error)) from error
 
@@ -144,6 +155,8 @@ def hydra_message(error: Exception) -> str:
     """Return one line of what Hydra or OmegaConf found wrong with a config, by the names of its keys."""
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r} on the command line: write key=VALUE, lists as [a,b]"
+    if isinstance(error, MissingConfigException):
+        return _not_found(error)
     cause = error.__cause__ or error
     first = str(cause).strip().splitlines()[0]
     key = getattr(cause, "full_key", None)
@@ -153,6 +166,11 @@ def hydra_message(error: Exception) -> str:
     if "is not in struct" in str(cause):
         return f"{outer.rstrip('.')}: {key or 'it'} is no key of this config; `--cfg job` prints its keys"
     return outer if first == outer else f"{outer} ({first})"
+
+
+def _not_found(error: MissingConfigException) -> str:
+    known = sorted(error.options or (path.stem for path in CONF.glob("*.yaml")))
+    return f"no config {error.missing_cfg_file!r}: choose {', '.join(known)}, or one of --config-dir"
 
 
 def _fail(message: str) -> None:

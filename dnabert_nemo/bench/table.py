@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ class Row:
     target_ratio: float | None = None  # likewise
     lower_is_better: bool = False
     note: str = ""
+    ratios: tuple[float, ...] = ()  # of each round, where the figures are medians of rounds
 
     @property
     def ratio(self) -> float | None:
@@ -55,7 +57,14 @@ class Row:
             if target is not None:
                 reached = {True: ", met", False: ", missed", None: ""}[self._reaches(figure, target)]
                 written.append(f"{sign} {short(target)}{unit}{reached}")
-        return "; ".join(written)
+        return "; ".join(written) + self._rounds()
+
+    def _rounds(self) -> str:
+        """Say in how many of the rounds the ratio's target is reached, where they do not agree."""
+        reached = sum(self._reaches(each, self.target_ratio) is True for each in self.ratios)
+        if self.target_ratio is None or reached in (0, len(self.ratios)):
+            return ""
+        return f" (in {reached} of {len(self.ratios)} rounds)"
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -76,8 +85,9 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def environment(packages: Sequence[str]) -> dict[str, Any]:
-    """Tell what a benchmark ran on: versions, processor, cores."""
+    """Tell what a benchmark ran on: the commit, versions, processor, cores."""
     return {
+        "commit": _commit(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processor": _processor(),
@@ -102,6 +112,27 @@ def short(value: float) -> str:
     if value and abs(value) < 0.01:
         return f"{value:.2e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _commit() -> str:
+    """Return the checkout's commit, and "-changed" after it where files differ from it."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return "not a checkout"
+    asked = [
+        "git",
+        "-C",
+        str(checkout),
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--exclude=*",
+        "--dirty=-changed",
+    ]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _version(name: str) -> str:

@@ -59,8 +59,8 @@ class BertShape:
 # What a config says of the shape, beside tokenizer.k.
 SHAPE_KEYS = {field.name for field in fields(BertShape)} - {"vocab_size", "padded_vocab_size"}
 MOST_SEED = (1 << 62) - 1  # torch takes more, and a rank adds its place to it
-# Of those that are no counts, the most that they can be.
-MOST = {"hidden_dropout": 1, "attention_dropout": 1, "layernorm_epsilon": 1000, "init_method_std": 1000}
+# Of those that are no counts, the most that they can be; of dropout, less than all.
+MOST = {"hidden_dropout": 0.99, "attention_dropout": 0.99, "layernorm_epsilon": 1000, "init_method_std": 1000}
 
 
 def wrong_number(model: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,8 @@ from dnabert_nemo.shards.reader import UNFINISHED
 @contextmanager
 def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) -> Iterator[Path]:
     """Hand out a folder that becomes `output_dir` when the block ends well, and is removed when it does not.
+
+    SIGTERM, by which a scheduler ends a job, ends the block as an exception does, with exit code 143.
 
     `files` are the names the block writes: a folder that holds anything else is never replaced.
 
@@ -32,9 +37,10 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
     aside = final.with_name(final.name + UNFINISHED)
     _remove(aside, files)
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        _replace(final, aside, files)
+        with _sigterm_as_exit():
+            aside.mkdir(parents=True)
+            yield aside
+            _replace(final, aside, files)
     except BaseException as error:
         shutil.rmtree(aside, ignore_errors=True)
         if isinstance(error, OSError):
@@ -43,6 +49,18 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
                 f"output_dir={output_dir}: cannot be written ({problem}): pass another"
             ) from error
         raise
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # to which signals come
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _replace(final: Path, aside: Path, files: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -86,23 +87,30 @@ class Plan:
         return max(self.ranks, key=lambda rank: rank.total)
 
 
-def plan(config_name: str, overrides: Sequence[str], accelerator: str = "gpu") -> Plan:
+def plan(
+    config_name: str,
+    overrides: Sequence[str],
+    accelerator: str = "gpu",
+    config_dir: str | Path | None = None,
+) -> Plan:
     """Plan a run from its config.
 
     Raises:
         ConfigError: as `checked` has it.
     """
-    cfg, launched = checked(config_name, overrides)
+    cfg, launched = checked(config_name, overrides, config_dir)
     return plan_of(cfg, launched.num_ranks, accelerator)
 
 
-def checked(config_name: str, overrides: Sequence[str]) -> tuple[DictConfig, Launch]:
+def checked(
+    config_name: str, overrides: Sequence[str], config_dir: str | Path | None = None
+) -> tuple[DictConfig, Launch]:
     """Compose a config of pre-training without its data; return it and its ranks.
 
     Raises:
         ConfigError: as the run would, for anything but its data; or the config is not one of pre-training.
     """
-    cfg = composed(config_name, overrides)
+    cfg = composed(config_name, overrides, config_dir)
     if OmegaConf.select(cfg, "model.data.tokens_per_row", throw_on_missing=False) is None:
         raise ConfigError(
             f"--config-name {config_name} is no config of pre-training, which is what can be planned: name "

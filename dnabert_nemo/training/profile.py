@@ -134,7 +134,7 @@ class ProfiledSteps(Callback):
         log.info("profile: %s in %s and, as a trace, %s%s", steps, table, trace.name, of_all)
 
     def _write(self, profiler: profile, rank: int, steps: str) -> tuple[Path, Path]:
-        """Write trace and table; each appears when it is whole."""
+        """Write the trace, which appears when it is whole, and the table."""
         trace, table = (self._folder / f"profile_rank{rank}.{ending}" for ending in ("json.gz", "txt"))
         unfinished = trace.with_name(f".unfinished_{trace.name}")
         profiler.export_chrome_trace(str(unfinished))

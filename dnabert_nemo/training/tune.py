@@ -6,13 +6,18 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from omegaconf import DictConfig
+
 from dnabert_nemo.errors import ConfigError
+from dnabert_nemo.kernels.choose import Device, Kernels, choose
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.training.check import check_but_data, sizes_of
 from dnabert_nemo.training.free_memory import free_memory
 from dnabert_nemo.training.micro_batch import USED, divisors
 from dnabert_nemo.training.plan import Plan, checked, plan_of
 from dnabert_nemo.training.plan_report import remedy
+from dnabert_nemo.training.precision import choose as choose_precision
+from dnabert_nemo.training.precision import has_transformer_engine
 from dnabert_nemo.training.tune_process import Request, run
 
 MARGIN = 0.9  # of the memory; the rest is for what a run holds besides, and for rows that differ
@@ -37,6 +42,7 @@ class Tuning:
 
     config_name: str
     overrides: list[str]
+    config_dir: str | None
     device: str
     on_gpu: bool
     memory: int  # bytes that may be used
@@ -59,21 +65,25 @@ class Recommended:
     largest: int
 
 
-def prepare(config_name: str, overrides: Sequence[str], memory: int | None) -> Tuning:
+def prepare(
+    config_name: str, overrides: Sequence[str], memory: int | None, config_dir: str | None = None
+) -> Tuning:
     """Check a config, and see which sizes its steps allow and what this device has.
 
     Args:
         memory: bytes to stay below; None for those that are free.
 
     Raises:
-        ConfigError: as of `plan`, or the config shares the model out over several ranks.
+        ConfigError: as of `plan`; the config shares the model out over several ranks, or asks for a
+            precision or kernels that this device has not.
     """
-    cfg, launched = checked(config_name, overrides)
+    cfg, launched = checked(config_name, overrides, config_dir)
     _check_alone(sizes_of(cfg))
     data_size = sizes_of(cfg).data(launched.num_ranks)
-    asked = Request(config_name, list(overrides), rows=0, micro_batches=0, memory=None, result="")
+    asked = Request(config_name, list(overrides), config_dir, rows=0, micro_batches=0, memory=None, result="")
     found = run(asked)
     on_gpu = found["memory"] is not None
+    of_device(cfg, None if found["capability"] is None else tuple(found["capability"]))
     free = found["memory"] if on_gpu else int(_OF_FREE * free_memory())
     plans = {}
     for rows in divisors(cfg.model.global_batch_size // data_size):
@@ -83,6 +93,7 @@ def prepare(config_name: str, overrides: Sequence[str], memory: int | None) -> T
     return Tuning(
         config_name=config_name,
         overrides=list(overrides),
+        config_dir=config_dir,
         device=found["name"],
         on_gpu=on_gpu,
         memory=free if memory is None else memory,
@@ -114,6 +125,7 @@ def measured(tuning: Tuning, rows: int) -> Tried:
         Request(
             tuning.config_name,
             tuning.overrides,
+            tuning.config_dir,
             rows=rows,
             micro_batches=plan.micro_batches,
             memory=tuning.memory,
@@ -180,6 +192,18 @@ def _largest(sizes: Sequence[int], start: int, fits: Callable[[int], bool]) -> i
         else:
             at = (low + high) // 2
     return None if low == -1 else sizes[low]
+
+
+def of_device(cfg: DictConfig, capability: tuple[int, int] | None) -> tuple[str, Kernels]:
+    """Return the precision and the kernels that a config comes to on a device.
+
+    Raises:
+        ConfigError: it asks for what the device or this installation has not.
+    """
+    precision = choose_precision(
+        str(cfg.trainer.precision), capability, has_transformer_engine=has_transformer_engine()
+    ).name
+    return precision, choose(cfg.model.kernels, Device.here(capability), precision=precision).kernels
 
 
 def _check_alone(sizes: ParallelSizes) -> None:

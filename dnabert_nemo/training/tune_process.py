@@ -32,6 +32,7 @@ class Request:
 
     config_name: str
     overrides: list[str]
+    config_dir: str | None
     rows: int
     micro_batches: int
     memory: int | None

@@ -21,14 +21,12 @@ from dnabert_nemo.data.batch import MicroBatch
 from dnabert_nemo.data.masked_kmers import tail_segments
 from dnabert_nemo.data.packing import NUM_ENDS, pack_step
 from dnabert_nemo.data.sampling import SamplingPlan
-from dnabert_nemo.kernels.choose import Device, choose
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.optimizer_settings import OptimizerSettings
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.memory import peak_resident
 from dnabert_nemo.training.data_config import step_shape
-from dnabert_nemo.training.precision import choose as choose_precision
-from dnabert_nemo.training.precision import has_transformer_engine
+from dnabert_nemo.training.tune import of_device
 from dnabert_nemo.training.tune_process import Request
 
 _MOST_OVERFLOWS = (
@@ -49,11 +47,16 @@ def main() -> None:
 
 
 def device() -> dict[str, Any]:
-    """Return the name of the device and, of a GPU, the bytes that are free."""
+    """Return the name of the device and, of a GPU, the bytes that are free and its compute capability."""
     if not torch.cuda.is_available():
         threads = torch.get_num_threads()
-        return {"name": f"a CPU, {threads} thread{'' if threads == 1 else 's'}", "memory": None}
-    return {"name": torch.cuda.get_device_name(), "memory": torch.cuda.mem_get_info()[0]}
+        name = f"a CPU, {threads} thread{'' if threads == 1 else 's'}"
+        return {"name": name, "memory": None, "capability": None}
+    return {
+        "name": torch.cuda.get_device_name(),
+        "memory": torch.cuda.mem_get_info()[0],
+        "capability": torch.cuda.get_device_capability(),
+    }
 
 
 def run(request: Request) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def run(request: Request) -> dict[str, Any]:
     if request.memory is not None and torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, request.memory / total))
-    cfg = composed(request.config_name, request.overrides)
+    cfg = composed(request.config_name, request.overrides, request.config_dir)
     cfg.model.micro_batch_size = request.rows
     trial, batches = _trial(cfg), _batches(cfg)
     few = min(_FEW, request.micro_batches)
@@ -96,15 +99,13 @@ def _trial(cfg: DictConfig) -> Any:
     from dnabert_nemo.training.trial import Trial  # megatron-core, which is not asked what the device is
 
     capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
-    precision = choose_precision(
-        str(cfg.trainer.precision), capability, has_transformer_engine=has_transformer_engine()
-    ).name
+    precision, kernels = of_device(cfg, capability)
     optim: Any = OmegaConf.to_container(cfg.model.optim, resolve=True)
     return Trial(
         BertShape.of(cfg.model),
         k=cfg.model.tokenizer.k,
         precision=precision,
-        kernels=choose(cfg.model.kernels, Device.here(capability), precision=precision).kernels,
+        kernels=kernels,
         recompute=Recompute.of(cfg.model),
         optimizer=OptimizerSettings.of(optim, cfg.trainer.gradient_clip_val),
         seed=cfg.model.seed,

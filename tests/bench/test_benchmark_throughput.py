@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from dnabert_nemo.bench.throughput.group import Entry, measure
 from dnabert_nemo.bench.throughput.settings import PLOTS, Turns
 
+PADDED = "BertModel, SDPA, padded to the longest"
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmark_throughput.py"
 TINY = (
     "output_dir=out",
@@ -83,6 +85,10 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
     assert [row["name"] for row in ladder[:2]] == ["padded", "packed"]
     assert ladder[-1]["name"].endswith(" = ours")
     assert [row["name"] for row in peers] == ["ours", "original DNABERT's way", "BertForMaskedLM, SDPA"]
+    # whether the last layer and the head compute the masked tokens alone
+    computed = {ladder[0]["name"]: (False, False), ladder[1]["name"]: (False, False)}
+    computed |= {"+ head at masked tokens alone": (False, True)}
+    computed |= {row["name"]: (True, True) for row in ladder[3:]}
     for rows, rounds in ((ladder, 1), (peers, 2), (without_dropout, 1)):
         tokens = [[turn["tokens"] for turn in row["turns"]] for row in rows]
         assert all(each == tokens[0] for each in tokens)
@@ -90,10 +96,20 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
         for row in rows:
             assert row["not_measured"] == ""
             assert row["num_micro_batches"] == 2
-            assert 0.1 < row["read_share"] < 0.2 or row["read_share"] == 1
+            is_ours = row["name"] in computed or row["name"].endswith("ours")
+            layer, head = computed.get(row["name"], (is_ours, is_ours))
+            assert is_masked_share(row["read_share"]) == layer
+            assert is_masked_share(row["head_share"]) == head
             assert all(3 < turn["loss"] < 7 and turn["seconds"] > 0 for turn in row["turns"])
             assert 10**5 < row["peak_bytes"] < 10**9
-    assert ladder[0]["turns"][0]["loss"] != without_dropout[0]["turns"][0]["loss"]
+    with_it, without = (rows[0]["turns"][0]["loss"] for rows in (peers, without_dropout))
+    assert abs(with_it - without) > 1e-4  # on the same samples and weights, where rounding makes 1e-6
+
+
+def is_masked_share(share: float) -> bool:
+    """Tell the share of masked tokens from all of them."""
+    assert 0.1 < share < 0.2 or share == 1
+    return share < 1
 
 
 def test_the_targets_are_judged_and_what_needs_a_gpu_is_not_measured(measured: tuple[Path, str]) -> None:
@@ -104,12 +120,14 @@ def test_the_targets_are_judged_and_what_needs_a_gpu_is_not_measured(measured: t
     assert sdpa["is_met"] == (sdpa["value"] / sdpa["peer_value"] >= 2.5)
     assert rows["training, k = 3, dropout 0.1", "original DNABERT's way"]["target_ratio"] == 3.5
     assert rows["training, k = 3, dropout 0", "BertForMaskedLM, SDPA"]["target_ratio"] == 1.9
+    embedded = {row["peer"]: row["target_ratio"] for row in written["rows"] if "embeddings" in row["name"]}
+    assert embedded == {PADDED: 1.8, f"{PADDED}, sorted by length": None}
     assert rows["peak memory, k = 3, dropout 0.1", "BertForMaskedLM, SDPA"]["lower_is_better"]
     for row in written["rows"]:
         if "GPU" in row["name"] or "H200" in row["name"]:
             assert (row["value"], row["is_met"]) == (None, None)
             assert "here" in row["note"]
-    assert rows["training on one H200, bf16", ""]["target"] == 694_000
+    assert rows["training 86M on one H200, bf16, k = 3", ""]["target"] == 694_000
     assert written["hardware"]["gpu"] is None
     assert written["packages"]["transformers"]
 
@@ -144,7 +162,22 @@ def test_ranks_share_one_step(measured: tuple[Path, str]) -> None:
     speeds = {name: found[name]["tokens_per_second"] for name in tokens}
     assert by_name["efficiency of DP2"]["value"] == pytest.approx(50 * speeds["DP2"] / speeds["1 rank"])
     assert by_name["efficiency of TP4"]["value"] is None
-    assert by_name["embeddings of ragged sequences"]["target_ratio"] == 1.8
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, str(SCRIPT), *TINY, "scratch_dir=scratch"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if b"rows are ready" in line or b"error" in line)
+        assert b"rows are ready" in said
+        assert list(scratch.iterdir())
+        process.terminate()
+        rest = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert rest == b""
+    assert [path.name for path in tmp_path.rglob("*")] == ["scratch"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +196,7 @@ class Fails:
 
 
 class _Failing:
-    num_micro_batches, mean_attended, read_share = 1, 1.0, 1.0
+    num_micro_batches, mean_attended, read_share, head_share = 1, 1.0, 1.0, 1.0
 
     def __init__(self, work: Fails) -> None:
         self.work = work

@@ -42,7 +42,10 @@ class Way(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Bytes at the peak of forward and backward, and those that autograd keeps between the two."""
+    """Bytes at the peak of forward and backward, and of the tensors saved for the latter.
+
+    What an operation keeps for itself is in the peak alone.
+    """
 
     peak: int
     kept: int

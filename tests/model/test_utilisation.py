@@ -25,6 +25,8 @@ def test_what_nobody_reads_is_not_counted(share: float) -> None:
     of_those_read = 6 * (2 * 589_824 + 2 * 768 * 3072) + 12 * 768 * 400 + 6 * (589_824 + 768 * 4224)
     by_hand = eleven + keys_and_values + share * of_those_read
     assert flops_per_token(BertShape(4101, 4224), 400, share) == pytest.approx(by_hand, rel=1e-12)
+    without_head = by_hand - share * 6 * (589_824 + 768 * 4224)
+    assert flops_per_token(BertShape(4101, 4224), 400, share, 0.0) == pytest.approx(without_head, rel=1e-12)
 
 
 def test_what_the_last_layer_saves() -> None:

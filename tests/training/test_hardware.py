@@ -142,7 +142,7 @@ def test_what_is_wrong_is_told_as_without_it(override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("hardware=pascal", "Could not find 'hardware/pascal'"),
+        ("hardware=pascal", "no config 'hardware/pascal': choose ampere, cpu, hopper, volta"),
         ("+hardware=volta", "hardware is chosen twice: write hardware=NAME once, without +"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +162,15 @@ def test_json_is_the_plan_in_bytes(capsys) -> None:
 def test_a_size_is_read_in_its_unit() -> None:
     assert memory_of("80GB") == 80 * 10**9
     assert memory_of("1.5GiB") == 3 * 2**29
+
+
+def test_a_config_of_ones_own_is_planned(tmp_path: Path, capsys) -> None:
+    (tmp_path / "wide.yaml").write_text(
+        "defaults: [dnabert_86m, _self_]\nname: wide\nmodel: {hidden_size: 1536}\n"
+    )
+    assert main(["plan", "--json", "--config-dir", str(tmp_path), "--config-name", "wide"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["parameters"] > 2 * 86_139_776) == ("wide", True)
 
 
 def test_it_takes_a_second_or_two_and_no_torch_whatever_launcher_it_runs_under() -> None:

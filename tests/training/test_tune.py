@@ -28,11 +28,12 @@ class Device:
 
     def __init__(self, memory: int) -> None:
         self.memory = memory
+        self.capability = [8, 0]  # Ampere, as JSON has it
         self.asked: list[int] = []
 
     def run(self, request: Request, most_resident: int | None = None) -> dict[str, Any]:
         if request.rows == 0:
-            return {"name": "a made-up GPU", "memory": self.memory}
+            return {"name": "a made-up GPU", "memory": self.memory, "capability": self.capability}
         self.asked.append(request.rows)
         peak = request.rows * GIB
         if peak > (request.memory or 0):
@@ -141,6 +142,10 @@ def test_json_is_in_bytes(device: Callable[[float], Device], capsys) -> None:
         (["model.hiden_size=64"], "model.hiden_size is no key of this config"),
         (["--device-memory", "80"], "--device-memory 80: give a size such as 80GB or 80GiB"),
         (["--device-memory", "0.5GB"], "model.micro_batch_size=1 does not fit 0.47 GiB: "),
+        (["--config-name", "nope"], "no config 'nope': choose benchmark_checkpoint, "),
+        (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
+        (["trainer.precision=fp8-mixed"], "trainer.precision=fp8-mixed"),
+        (["model.kernels=apex"], "model.kernels=apex: apex is not installed"),
         (["trainer.devices=3"], "model.global_batch_size=8 is not a multiple of"),
         (
             ["model.tensor_model_parallel_size=2", "trainer.devices=2"],
@@ -157,6 +162,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert says in line
+
+
+def test_a_config_of_ones_own_is_tuned(device: Callable[[float], Device], tmp_path: Path, capsys) -> None:
+    device(40)
+    (tmp_path / "hardware").mkdir()
+    (tmp_path / "hardware" / "own.yaml").write_text("# @package _global_\nmodel:\n  global_batch_size: 2\n")
+    arguments = ["tune", "--json", "--config-dir", str(tmp_path), "hardware=own"]
+    assert main(arguments) == 0
+    assert [each["rows"] for each in json.loads(capsys.readouterr().out)["tried"]] == [1, 2]
 
 
 def test_under_a_launcher_it_is_refused(device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +203,8 @@ def test_free_memory_is_that_of_the_narrowest_control_group(tmp_path: Path) -> N
 
 
 def request(rows: int, **changed: Any) -> Request:
-    given = {"config_name": "dnabert_tiny", "overrides": [], "micro_batches": 1, "memory": None, "result": ""}
+    given: dict[str, Any] = {"config_name": "dnabert_tiny", "overrides": [], "config_dir": None}
+    given |= {"micro_batches": 1, "memory": None, "result": ""}
     return Request(**{**given, "rows": rows, **changed})
 
 

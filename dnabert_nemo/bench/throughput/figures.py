@@ -23,7 +23,8 @@ class Measured:
         shape: of its model, for FLOPs; None where our formula is not the model's.
         num_micro_batches: of a step.
         mean_attended: tokens that a token attends to in the mean.
-        read_share: of the tokens, those for which the last layer and the head are computed.
+        read_share: of the tokens, those for which the last layer is computed.
+        head_share: of the tokens, those for which the head is.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Measured:
     num_micro_batches: int = 1
     mean_attended: float = 0.0
     read_share: float = 1.0
+    head_share: float = 1.0
     reason: str = ""
     num_ranks: int = 1
 
@@ -67,7 +69,7 @@ class Measured:
         """The model's FLOP/s at the median speed; padding is no work, nor what the row leaves out."""
         if self.shape is None or self.speed is None:
             return None
-        return self.speed * flops_per_token(self.shape, self.mean_attended, self.read_share)
+        return self.speed * flops_per_token(self.shape, self.mean_attended, self.read_share, self.head_share)
 
     def as_json(self) -> dict[str, Any]:
         """Return what was measured, and what follows."""
@@ -81,6 +83,7 @@ class Measured:
             "num_micro_batches": self.num_micro_batches,
             "mean_attended": self.mean_attended,
             "read_share": self.read_share,
+            "head_share": self.head_share,
             "num_ranks": self.num_ranks,
             "not_measured": self.reason,
             "turns": [asdict(turn) for turn in self.turns],
@@ -106,6 +109,7 @@ def compared(
         peer.speed,
         target_ratio=target_ratio,
         note="; ".join(filter(None, (spread, note))),
+        ratios=tuple(ratios),
     )
 
 

@@ -130,7 +130,7 @@ class _Team:
 
     def measured(self) -> Measured:
         """Return what was measured."""
-        ready = self.ready or Ready(1, 0.0, 1.0)
+        ready = self.ready or Ready()
         turns = () if self.reason else tuple(self.turns)
         return Measured(
             self.entry.name,
@@ -139,6 +139,7 @@ class _Team:
             ready.num_micro_batches,
             ready.mean_attended,
             ready.read_share,
+            ready.head_share,
             self.reason,
             self.entry.num_ranks,
         )

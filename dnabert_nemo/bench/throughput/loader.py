@@ -50,7 +50,7 @@ class LoadedSteps:
     def __init__(self, work: LoadedTraining) -> None:
         self.num_micro_batches = work.data.rows // work.data.micro_batch_size
         self.mean_attended = 0.0
-        self.read_share = 1.0
+        self.read_share = self.head_share = 1.0
         self.waited = 0.0
         self._trial = Trial(
             work.setting.shape,

@@ -98,8 +98,9 @@ class OurSteps:
         way, setting = work.way, work.setting
         self.num_micro_batches = len(steps[0])
         self.mean_attended = mean_attended([samples_of(step) for step in steps])
-        is_part = way.last_layer_where_read and not way.at_every_token
-        self.read_share = _masked_share(steps) if is_part else 1.0
+        masked = _masked_share(steps)
+        self.head_share = 1.0 if way.at_every_token else masked
+        self.read_share = masked if way.last_layer_where_read and not way.at_every_token else 1.0
         # of what all ranks add up to: the ranks of one copy of the model all hold the same tokens
         self._share = topology.data_size() / dist.get_world_size()
         if way.is_padded:

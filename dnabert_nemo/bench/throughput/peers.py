@@ -75,7 +75,7 @@ class PeerSteps:
         ]
         self.num_micro_batches = len(self._batches[0])
         self.mean_attended = mean_attended(steps)
-        self.read_share = 1.0
+        self.read_share = self.head_share = 1.0
         self._num_tokens = [sum(len(sample.ids) for sample in step) for step in steps]
         self._masked = [] if self._is_original else [self._on_device(batches) for batches in self._batches]
         self._model: Any = peer_model(work.name, shape, work.data.k).to(self._device).train()

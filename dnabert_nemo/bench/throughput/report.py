@@ -29,7 +29,9 @@ READING = (
     "Model FLOPs are those of `dnabert_nemo/megatron/flops.py` for the tokens of the samples at their own "
     "lengths: padding is no work. Where ours computes the last layer only for the tokens whose output is "
     "read, what is left out does not count either, so tokens a second may rise and FLOP/s fall. MFU is their "
-    "share of the GPU's dense peak by its datasheet; a CPU has none. Peak memory is what a process or device "
+    "share of the GPU's dense peak by its datasheet; a CPU has none. ModernBERT has no figure there, as its "
+    "layers are others; like the other peers it is given padded samples and torch's SDPA, not the "
+    "flash-attn package, with which it leaves padding out. Peak memory is what a process or device "
     "held beyond what it held before the model was made: weights, gradients, optimizer and activations.\n"
 )
 
@@ -99,6 +101,7 @@ class ThroughputReport:
             f"- command: `{shlex.join(map(str, about['command']))}`",
             f"- device: {device}; {settings.precision}; {settings.threads} threads a row; "
             f"kernels: {settings.kernels}",
+            f"- commit: {about['commit']}",
             f"- processor: {about['processor']}; Python {about['python']}; {packages}",
             f"- load average before and after each part, this run in it: {loads}",
             f"- {about.get('seconds', 0):.0f} s",

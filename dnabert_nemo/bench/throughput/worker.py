@@ -22,6 +22,7 @@ class Steps(Protocol):
     num_micro_batches: int
     mean_attended: float
     read_share: float
+    head_share: float
 
     def step(self, number: int) -> tuple[float, Any]:
         """Take a step; return its tokens, and its loss where it has one."""
@@ -53,9 +54,10 @@ class Place:
 class Ready:
     """The model is made; of its steps, what `Measured` says of them."""
 
-    num_micro_batches: int
-    mean_attended: float
-    read_share: float
+    num_micro_batches: int = 1
+    mean_attended: float = 0.0
+    read_share: float = 1.0
+    head_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def serve(pipe: Connection, work: Work, threads: int, place: Place | None) -> No
         loaded = work.load()
         memory = PeakMemory()
         steps = work.start(loaded)
-        pipe.send(Ready(steps.num_micro_batches, steps.mean_attended, steps.read_share))
+        pipe.send(Ready(steps.num_micro_batches, steps.mean_attended, steps.read_share, steps.head_share))
         while (ask := pipe.recv()) is not None:
             pipe.send(_turn(ask, steps, memory))
     except (EOFError, BrokenPipeError):  # the parent has gone
