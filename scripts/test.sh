@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the tests, after installing what they need into .venv; arguments go to pytest.
+# Runs the tests in two processes, after installing what they need into .venv; arguments go to pytest.
 #
 #   bash scripts/test.sh
-#   bash scripts/test.sh tests/kmer -x
+#   bash scripts/test.sh tests/kmer -x -n 0     in this process
 #
 # DNABERT_NEMO_DATA names a folder of real genomes, by default ../shared/data where that exists; tests that read them
 # are skipped elsewhere. DNABERT_NEMO_PYTHON names an interpreter that has the package and its `test` extra already,
@@ -22,4 +22,4 @@ fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # tests start several ranks at once
 
 cd "$repo"
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n 2 "$@"
