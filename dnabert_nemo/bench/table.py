@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,11 +29,13 @@ class Row:
     target_ratio: float | None = None  # likewise
     lower_is_better: bool = False
     note: str = ""
-    ratios: tuple[float, ...] = ()  # of each round, where the figures are medians of rounds
+    ratios: tuple[float, ...] = ()  # of each round, where both took turns in rounds
 
     @property
     def ratio(self) -> float | None:
-        """How many times the peer's figure this is."""
+        """How many times the peer's figure this is; of rounds, whose turns are neighbours, the median."""
+        if self.ratios:
+            return statistics.median(self.ratios)
         return None if self.value is None or not self.peer_value else self.value / self.peer_value
 
     @property

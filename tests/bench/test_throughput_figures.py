@@ -33,7 +33,14 @@ def test_a_row_goes_by_its_medians() -> None:
     assert (ABSENT.speed, ABSENT.step_seconds, ABSENT.flops, ABSENT.bytes_a_token) == (None, None, None, None)
 
 
-def test_a_ratio_is_of_medians_and_its_span_of_the_rounds() -> None:
+def test_a_ratio_is_the_median_of_the_rounds() -> None:
+    """Of 4, 1 and 4, where the medians, 800 and 250 tokens a second, are 3.2 apart."""
+    row = compared("training", OURS, measured("peer", [4.0, 2.0, 5.0]))
+    assert (row.value, row.peer_value, row.ratio) == (800, 250, 4.0)
+    assert row.note == "1 to 4 x in 3 rounds"
+
+
+def test_a_ratio_has_its_span_and_its_target() -> None:
     row = compared("training", OURS, PEER, target_ratio=3.0, note="quiet")
     assert row.ratio == 800 / 250
     assert row.is_met is True

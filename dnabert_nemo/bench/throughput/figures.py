@@ -93,7 +93,7 @@ class Measured:
 def compared(
     name: str, ours: Measured, peer: Measured, *, target_ratio: float | None = None, note: str = ""
 ) -> Row:
-    """Set our tokens a second beside a peer's: medians, and the span of the ratio over the rounds."""
+    """Set our tokens a second beside a peer's: medians, also of the rounds' ratios, and the span of these."""
     reason = missing(ours, peer)
     if reason:
         return Row(

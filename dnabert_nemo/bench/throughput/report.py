@@ -22,17 +22,19 @@ PACKAGES = ("dnabert_nemo", "torch", "megatron-core", "transformers", "triton", 
 
 READING = (
     "Rows of one table took turns, each in a process of its own, on the same samples, device and precision: "
-    "a round after another, in an order that rotates. A figure is the median of the rounds; ratios are of "
-    "medians, and the note has the least and most of the rounds. Tokens are those of samples with CLS and "
-    "SEP, and no padding. A step is forward, backward, clipping and AdamW over all samples of the step.\n"
+    "a round after another, in an order that rotates. A figure is the median of the rounds, and so is a "
+    "ratio, which each round has its own of: turns of one round are minutes apart at most, and a machine "
+    "that others share is not the same for long. The note has the least and the most of the rounds. Tokens "
+    "are those of samples with CLS and SEP, and no padding. A step is forward, backward, clipping and AdamW "
+    "over all samples of the step.\n"
     "\n"
     "Model FLOPs are those of `dnabert_nemo/megatron/flops.py` for the tokens of the samples at their own "
     "lengths: padding is no work. Where ours computes the last layer only for the tokens whose output is "
-    "read, what is left out does not count either, so tokens a second may rise and FLOP/s fall. MFU is their "
-    "share of the GPU's dense peak by its datasheet; a CPU has none. ModernBERT has no figure there, as its "
-    "layers are others; like the other peers it is given padded samples and torch's SDPA, not the "
-    "flash-attn package, with which it leaves padding out. Peak memory is what a process or device "
-    "held beyond what it held before the model was made: weights, gradients, optimizer and activations.\n"
+    "read, what is left out does not count either, so tokens a second may rise and FLOP/s fall. MFU is "
+    "their share of the GPU's dense peak by its datasheet; a CPU has none. ModernBERT has no figure there, "
+    "as its layers are others; like the other peers it is given padded samples and torch's SDPA, not the "
+    "flash-attn package, with which it leaves padding out. Peak memory is what a process or device held "
+    "beyond what it held before the model was made: weights, gradients, optimizer and activations.\n"
 )
 
 log = logging.getLogger(__name__)
