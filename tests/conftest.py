@@ -12,8 +12,8 @@ from xdist.scheduler import LoadFileScheduling
 
 # The tests speak of the change they are run on, so they draw the same examples each time. `make search` looks
 # for new ones; what it found are tests of their own.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("search", print_blob=True)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # Triton decides when it is first imported, be it by megatron-core, whether its kernels are compiled for a GPU

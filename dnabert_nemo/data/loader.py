@@ -66,7 +66,8 @@ class StepLoader(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         try:
             steps = iter(self._loader)
-            _tell_of_killed_workers(self.num_workers)
+            if self.num_workers:
+                _tell_of_killed_workers(self.num_workers)
             for step in steps:
                 if isinstance(step, DnabertError):
                     try:
@@ -90,8 +91,9 @@ def _tell_of_killed_workers(num_workers: int) -> None:
     That is mostly in the middle of a training step, where torch's signal handler raises an error of its own.
     """
     torchs = signal.getsignal(signal.SIGCHLD)
-    is_ours = isinstance(torchs, partial) and torchs.func is _on_end_of_a_child
-    if callable(torchs) and not is_ours and threading.current_thread() is threading.main_thread():
+    if isinstance(torchs, partial) and torchs.func is _on_end_of_a_child:  # of a loader before this one
+        torchs = torchs.args[0]
+    if callable(torchs) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, partial(_on_end_of_a_child, torchs, num_workers))
 
 

@@ -146,6 +146,8 @@ def test_a_vanished_shard_is_told_in_one_line_by_workers_too(folder: Path, tmp_p
 def test_a_killed_worker_is_told_in_one_line_wherever_this_process_is(
     folder: Path, waits_for_steps: bool
 ) -> None:
+    before = Seen(folder, 0, 1, num_workers=1).steps(100_000)  # the number told is that of the latest
+    next(before)
     others = psutil.Process().children()
     seen = Seen(folder, 0, 1, num_workers=2).steps(100_000)
     next(seen)

@@ -239,7 +239,7 @@ def refused(folder: Path, says: str, error: type[Exception] = CheckpointError) -
         ({"hidden_size": None}, "hidden_size=None"),
         ({"intermediate_size": 96}, r"as torch.float32 \[80"),
         ({"num_hidden_layers": 1.0}, r"has num_hidden_layers=1\.0, which is no whole number"),
-        ({"hidden_dropout_prob": 2}, r"has hidden_dropout_prob=2, which is no number in 0\.\.1"),
+        ({"hidden_dropout_prob": 2}, r"has hidden_dropout_prob=2, which is no number in 0\.\.0\.99"),
     ],
 )
 def test_a_config_that_ours_cannot_be_is_refused(copy: Path, changed: dict[str, Any], says: str) -> None:

@@ -42,7 +42,7 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
         ),
         (["model.seed=-1"], r"model\.seed=-1: give a whole number in 0\.\."),
         (["model.seed=1.5"], r"model\.seed=1\.5: give a whole number"),
-        (["model.hidden_dropout=1.5"], r"model\.hidden_dropout=1\.5: give a number in 0\.\.1$"),
+        (["model.hidden_dropout=1.5"], r"model\.hidden_dropout=1\.5: give a number in 0\.\.0\.99$"),
         (["model.layernorm_epsilon=null"], r"model\.layernorm_epsilon=None: give a number"),
         (["model.transformer_block_type=mid_ln"], r"model\.transformer_block_type=mid_ln is not known"),
         (["model.optim.sched.name=Linear"], r"model\.optim\.sched\.name=Linear is not known"),
