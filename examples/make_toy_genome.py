@@ -8,7 +8,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command
-from dnabert_nemo.genome.annotation import gene_bodies, read_gff3
+from dnabert_nemo.genome.annotation import gene_bodies
+from dnabert_nemo.genome.annotation_file import read_annotation
 from dnabert_nemo.genome.splice_sites import splice_sites
 from dnabert_nemo.genome.toy import write_toy_genome
 
@@ -22,7 +23,7 @@ def main(cfg: DictConfig) -> None:
         num_chromosomes=cfg.num_chromosomes,
         chromosome_length=cfg.chromosome_length,
     )
-    transcripts = read_gff3(gff3)
+    transcripts = read_annotation(gff3)
     kinds = [site.kind for site in splice_sites(transcripts)]
     print(f"{fasta}: {cfg.num_chromosomes} chromosomes of {cfg.chromosome_length:,} bases")
     print(

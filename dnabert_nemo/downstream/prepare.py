@@ -33,7 +33,8 @@ from dnabert_nemo.downstream.splice_windows import (
     site_places,
 )
 from dnabert_nemo.errors import ConfigError, FormatError
-from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies, read_gff3
+from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies
+from dnabert_nemo.genome.annotation_file import read_annotation
 from dnabert_nemo.genome.splice_sites import introns, splice_sites
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
@@ -129,7 +130,7 @@ def prepare_splice(
 
 def _read_annotation(gff3: Sequence[Path]) -> dict[Path, list[Transcript]]:
     """Read the transcripts of each file; there must be an intron in one of them."""
-    annotated = {path: read_gff3(path) for path in gff3}
+    annotated = {path: read_annotation(path) for path in gff3}
     transcripts = list(chain.from_iterable(annotated.values()))
     if not any(introns(transcript) for transcript in transcripts):
         others = f" nor in the {len(gff3) - 1} files after it" if len(gff3) > 1 else ""

@@ -1,4 +1,4 @@
-"""GFF3 in: drawn transcripts come back from any order of rows, and each kind of bad file has its message."""
+"""GFF3 and GTF in: drawn transcripts come back from any order of rows, and bad files have their messages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from dnabert_nemo.genome.annotation import (
     Transcript,
     check_against_contigs,
     gene_bodies,
-    read_gff3,
 )
+from dnabert_nemo.genome.annotation_file import read_annotation
+from dnabert_nemo.genome.splice_sites import introns
 
 IDS = st.text(alphabet="abXY019:._- ,;=%&\t", min_size=1, max_size=6).filter(
     lambda text: text.strip() == text
@@ -75,63 +76,81 @@ def test_drawn_transcripts_come_back(tmp_path, drawn, is_packed):
     transcripts, text = drawn
     path = tmp_path / "x.gff3"
     path.write_bytes(gzip.compress(text.encode()) if is_packed else text.encode())
-    assert sorted(read_gff3(path), key=repr) == sorted(transcripts, key=repr)
+    assert sorted(read_annotation(path), key=repr) == sorted(transcripts, key=repr)
 
 
 def test_transcripts_come_in_the_order_of_their_first_exon(tmp_path):
     path = written(tmp_path, exon_row("t2") + exon_row("t1") + exon_row("t2", 31, 40))
-    assert [transcript.transcript_id for transcript in read_gff3(path)] == ["t2", "t1"]
+    assert [transcript.transcript_id for transcript in read_annotation(path)] == ["t2", "t1"]
 
 
 def test_exons_that_overlap_or_touch_are_merged_and_logged(tmp_path, caplog):
     rows = [(41, 50), (1, 10), (11, 20), (15, 30), (16, 17), (1, 10)]
     path = written(tmp_path, "".join(exon_row("t", *row) for row in rows))
     with caplog.at_level(logging.WARNING):
-        assert read_gff3(path)[0].exons == ((0, 30), (40, 50))
+        assert read_annotation(path)[0].exons == ((0, 30), (40, 50))
     assert "1 transcripts have exons that overlap or touch" in caplog.text
 
 
 def test_trans_spliced_transcripts_are_left_out_and_logged(tmp_path, caplog):
     text = exon_row("t") + exon_row("t", 31, 40, strand="-") + exon_row("u") + exon_row("u", contig="2")
     with caplog.at_level(logging.WARNING):
-        kept = read_gff3(written(tmp_path, text + exon_row("v")))
+        kept = read_annotation(written(tmp_path, text + exon_row("v")))
     assert [transcript.transcript_id for transcript in kept] == ["v"]
     assert "left out 2 transcripts with exons on two strands or contigs: t, u" in caplog.text
 
 
 GOOD = "##gff-version 3\n" + exon_row("t")
 BAD_FILES = {
-    "8 columns": (GOOD + exon_row("t", columns=8), 3, "8 columns where GFF3 has 9, separated by tabs"),
+    "8 columns": (
+        GOOD + exon_row("t", columns=8),
+        3,
+        "8 columns where GFF3 and GTF have 9, separated by tabs",
+    ),
     "spaces for tabs": (
         GOOD + exon_row("t").replace("\t", " "),
         3,
-        "1 columns where GFF3 has 9.*'1 src exon",
+        "1 columns where GFF3 and GTF have 9.*'1 src exon",
     ),
     "a start in words": (GOOD + exon_row("t", "one"), 3, "coordinates 'one' and '20' are not whole numbers"),
     "an end with a point": (GOOD + exon_row("t", end="20.5"), 3, "coordinates '11' and '20.5' are not whole"),
     "start above end": (GOOD + exon_row("t", 21, 20), 3, "exon from 21 to 20"),
     "counting from 0": (GOOD + exon_row("t", 0, 20), 3, "exon from 0 to 20: GFF3 counts from 1"),
-    "no strand": (GOOD + exon_row("t", strand="."), 3, r"strand must be \+ or -, here is '\.'"),
-    "unknown strand": (GOOD + exon_row("t", strand="?"), 3, r"strand must be \+ or -, here is '\?'"),
+    "no strand": (
+        GOOD + exon_row("t", strand="."),
+        3,
+        r"of type exon must be \+ or -, here is '\.'",
+    ),
+    "unknown strand": (GOOD + exon_row("t", strand="?"), 3, r"of type exon must be \+ or -, here is '\?'"),
     "exon without Parent": (GOOD + exon_row(""), 3, "exon without a Parent attribute: add the ID"),
     "exon with an empty Parent": (GOOD + exon_row(" ").replace("= ", "="), 3, "exon without a Parent"),
-    "GTF": (
-        '1\tsrc\texon\t1\t9\t.\t+\t.\tgene_id "g"; transcript_id "t";\n',
+    "GTF without a transcript": (
+        '1\tsrc\texon\t1\t9\t.\t+\t.\tgene_id "g"; transcript_id "";\n',
         1,
-        "exon without a Parent attribute: this is GTF, convert it to GFF3",
+        'exon without transcript_id "...": add the identifier',
+    ),
+    "GTF counting from 0": (
+        '1\tsrc\texon\t0\t9\t.\t+\t.\tgene_id "g"; transcript_id "t";\n',
+        1,
+        "exon from 0 to 9: GTF counts from 1",
     ),
     "empty": ("", None, "no feature row in it"),
     "comments": ("##gff-version 3\n# nothing\n", None, "no feature row in it"),
     "FASTA": (">1\nACGT\n", None, "no feature row in it"),
-    "introns and CDS": (
+    "an intron of nothing": (
+        exon_row("t", kind="intron"),
+        None,
+        "introns of transcript 't', of which it has no other row",
+    ),
+    "an intron at an end": (
         exon_row("t", kind="intron") + exon_row("t", kind="CDS") * 2,
         None,
-        "1 intron and 2 CDS rows, but no exon rows: write the exons out",
+        "transcript 't' has an intron that is not inside of it",
     ),
     "genes only": (
         exon_row("t", kind="gene") * 1_200 + exon_row("t", kind="tRNA"),
         None,
-        r"no exon rows \(there are 1,200 gene, 1 tRNA\): give an annotation",
+        r"no exon, intron or CDS rows \(there are 1,200 gene, 1 tRNA\): give an annotation",
     ),
 }
 
@@ -140,7 +159,7 @@ BAD_FILES = {
 def test_bad_file_is_told_with_file_and_line(tmp_path, text, line, message):
     path = written(tmp_path, text)
     with pytest.raises(FormatError, match=message) as caught:
-        read_gff3(path)
+        read_annotation(path)
     assert caught.value.path == path
     assert caught.value.line == line
     assert "\n" not in str(caught.value)
@@ -148,11 +167,11 @@ def test_bad_file_is_told_with_file_and_line(tmp_path, text, line, message):
 
 def test_missing_and_truncated_files_are_told(tmp_path):
     with pytest.raises(FormatError, match=r"nowhere\.gff3: no such file"):
-        read_gff3(tmp_path / "nowhere.gff3")
+        read_annotation(tmp_path / "nowhere.gff3")
     rows = "".join(exon_row(f"t{n * n}", n + 1, n + 9) for n in range(2_000))
     (tmp_path / "x.gff3.gz").write_bytes(gzip.compress(rows.encode())[:-40])
     with pytest.raises(FormatError, match="gzip data end too early"):
-        read_gff3(tmp_path / "x.gff3.gz")
+        read_annotation(tmp_path / "x.gff3.gz")
 
 
 def transcript(name="t", contig="1", exons=((10, 20), (30, 40)), gene="g", strand="+") -> Transcript:
@@ -230,13 +249,72 @@ def test_real_annotations_read_as_gffutils_reads_them(data_dir, name):
                     exons_of.setdefault(parent, set()).add((feature.start - 1, feature.end))
             elif "Parent" in feature.attributes and "ID" in feature.attributes:
                 gene_of[feature.attributes["ID"][0]] = feature.attributes["Parent"][0]
-    transcripts = read_gff3(data_dir / name)
+    transcripts = read_annotation(data_dir / name)
     assert {t.transcript_id: t.gene_id for t in transcripts} == {t: gene_of.get(t, t) for t in exons_of}
     for transcript in transcripts:
         assert bases(transcript.exons) == bases(exons_of[transcript.transcript_id])
         assert all(left[1] < right[0] for left, right in pairwise(transcript.exons))
 
 
-def test_real_annotation_without_exon_rows(data_dir):
-    with pytest.raises(FormatError, match="5,405 intron and 12,204 CDS rows, but no exon rows"):
-        read_gff3(data_dir / "spombe/Schizosaccharomyces_pombe_all_chromosomes.gff3.gz")
+POMBASE = "spombe/Schizosaccharomyces_pombe_all_chromosomes.gff3.gz"
+
+
+def gaps(transcripts) -> set[tuple[str, str, int, int]]:
+    return {(t.contig, t.strand, *gap) for t in transcripts for gap in introns(t)}
+
+
+def test_real_annotation_without_exon_rows_has_the_introns_of_its_intron_rows(data_dir, caplog):
+    with caplog.at_level(logging.INFO), gzip.open(data_dir / POMBASE, "rt") as file:
+        rows = [line.split("\t") for line in file if "\tintron\t" in line]
+        transcripts = read_annotation(data_dir / POMBASE)
+    assert "no exon rows: exons are what introns leave" in caplog.text
+    told = {(row[0], row[6], int(row[3]) - 1, int(row[4])) for row in rows}
+    found = gaps(transcripts)
+    assert found == {each for each in told if each[3] - each[2] >= 4}
+    assert len(found) > 5_300
+    assert len({t.gene_id for t in transcripts}) > 5_000
+
+
+def test_without_intron_rows_either_the_parts_tell_nearly_all(data_dir, tmp_path):
+    with gzip.open(data_dir / POMBASE, "rt") as file:
+        text = "".join(line for line in file if "\tintron\t" not in line)
+    by_parts = gaps(read_annotation(written(tmp_path, text)))
+    by_introns = gaps(read_annotation(data_dir / POMBASE))
+    assert len(by_parts & by_introns) > 0.97 * len(by_introns)
+
+
+def as_gtf(transcripts) -> str:
+    """Write transcripts as Ensembl and GENCODE do, in transcript, exon and CDS rows."""
+    text = "#!genome-build GRCh38\n"
+    for t in transcripts:
+        names = f'gene_id "{t.gene_id}"; transcript_id "{t.transcript_id}"; note "a; b";'
+        whole = [(t.exons[0][0], t.exons[-1][1])]
+        for kind, parts in (("transcript", whole), ("exon", t.exons), ("CDS", t.exons)):
+            for start, end in parts:
+                text += f"{t.contig}\tHAVANA\t{kind}\t{start + 1}\t{end}\t.\t{t.strand}\t.\t{names}\n"
+    return text
+
+
+@pytest.mark.parametrize("kinds", [("transcript", "exon", "CDS"), ("exon",), ("CDS",)])
+def test_gtf_says_what_gff3_says(data_dir, tmp_path, kinds):
+    """Whole files of GENCODE, the exons alone of UCSC, the CDS alone of some gene finders."""
+    transcripts = read_annotation(data_dir / "human/human_GRCh38_regions.gff3.gz")
+    lines = as_gtf(transcripts).splitlines(keepends=True)
+    text = "".join(line for line in lines if line.startswith("#") or line.split("\t")[2] in kinds)
+    read = read_annotation(written(tmp_path, text, "x.gtf"))
+    assert sorted(read, key=repr) == sorted(transcripts, key=repr)
+
+
+def test_a_coding_part_without_a_parent_stands_for_itself(tmp_path):
+    row = "c\tProdigal\tCDS\t{}\t{}\t.\t+\t0\tID={};partial=00\n"
+    read = read_annotation(written(tmp_path, row.format(2, 301, "1_1") + row.format(400, 699, "1_2")))
+    assert [(t.transcript_id, t.gene_id, t.exons) for t in read] == [
+        ("1_1", "1_1", ((1, 301),)),
+        ("1_2", "1_2", ((399, 699),)),
+    ]
+
+
+def test_exons_after_introns_take_over(tmp_path):
+    text = exon_row("t", 1, 9, kind="intron") + exon_row("u", 1, 9, kind="CDS") + exon_row("v", 5, 8)
+    text += exon_row("", 2, 3, kind="intron") + exon_row("w", 9, 1, kind="CDS")  # which nobody looks at
+    assert [t.transcript_id for t in read_annotation(written(tmp_path, text))] == ["v"]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnabert_nemo.genome.alphabet import decode, encode, reverse_complement
-from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies, read_gff3
+from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies
+from dnabert_nemo.genome.annotation_file import read_annotation
 from dnabert_nemo.genome.fasta import read_fasta
 from dnabert_nemo.genome.splice_sites import MIN_INTRON, SpliceSite, introns, splice_sites, window
 
@@ -90,7 +91,7 @@ def test_real_sites(data_dir, name, counts):
     path = data_dir / f"human/human_GRCh38_{name}.gff3.gz"
     genome = {c.name: c.codes for c in read_fasta(data_dir / f"human/human_GRCh38_{name}.fa.gz")}
     lengths = {contig: len(codes) for contig, codes in genome.items()}
-    transcripts = check_against_contigs(read_gff3(path), lengths, path)
+    transcripts = check_against_contigs(read_annotation(path), lengths, path)
     sites = splice_sites(transcripts)
     kinds = [site.kind for site in sites]
     found = (sum(lengths.values()), len(gene_bodies(transcripts)), len(transcripts))
@@ -107,5 +108,5 @@ def test_real_sites(data_dir, name, counts):
 
 
 def test_a_genome_without_introns_has_no_sites(data_dir):
-    transcripts = read_gff3(data_dir / "ecoli/GCF_000005845.2_ASM584v2_genomic.gff.gz")
+    transcripts = read_annotation(data_dir / "ecoli/GCF_000005845.2_ASM584v2_genomic.gff.gz")
     assert transcripts and splice_sites(transcripts) == []

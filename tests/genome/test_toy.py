@@ -13,7 +13,8 @@ import pytest
 
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import NOT_A_BASE, decode, reverse_complement, unbroken_stretches
-from dnabert_nemo.genome.annotation import check_against_contigs, gene_bodies, read_gff3
+from dnabert_nemo.genome.annotation import check_against_contigs, gene_bodies
+from dnabert_nemo.genome.annotation_file import read_annotation
 from dnabert_nemo.genome.fasta import read_fasta
 from dnabert_nemo.genome.splice_sites import splice_sites, window
 from dnabert_nemo.genome.toy import write_toy_genome
@@ -37,7 +38,7 @@ def genome(files):
 @pytest.fixture(scope="module")
 def transcripts(files, genome):
     lengths = {name: len(codes) for name, codes in genome.items()}
-    return check_against_contigs(read_gff3(files[1]), lengths, files[1])
+    return check_against_contigs(read_annotation(files[1]), lengths, files[1])
 
 
 def test_same_seed_same_bytes_and_another_seed_another_genome(tmp_path, files):
@@ -141,7 +142,7 @@ def test_arguments_out_of_range_are_told_before_anything_is_written(tmp_path, ar
 def test_the_smallest_genome_has_sites(tmp_path, seed):
     fasta, gff3 = write_toy_genome(tmp_path, seed=seed, num_chromosomes=1, chromosome_length=20_000)
     assert [len(contig.codes) for contig in read_fasta(fasta)] == [20_000]
-    assert splice_sites(read_gff3(gff3))
+    assert splice_sites(read_annotation(gff3))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
