@@ -1,7 +1,7 @@
-"""FASTA and GFF3 to a splice-site data set: `finetune.py` reads what it writes.
+"""FASTA and GFF3 or GTF to a splice-site data set: `finetune.py` reads what it writes.
 
 python examples/prepare_splice.py --config-name prepare_splice \
-    input.fasta=[a.fa.gz] input.gff3=[a.gff3.gz] output_dir=splice
+    input.fasta=[a.fa.gz] input.annotation=[a.gff3.gz] output_dir=splice
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def main(cfg: DictConfig) -> None:
     config = OmegaConf.to_container(cfg, resolve=True)
     prepare_splice(
         fasta=[Path(path) for path in listed(config["input"]["fasta"]) or ()],
-        gff3=[Path(path) for path in listed(config["input"]["gff3"]) or ()],
+        annotation=[Path(path) for path in listed(config["input"]["annotation"]) or ()],
         output_dir=Path(config["output_dir"]),
-        settings=SpliceSettings(window=config["window"], per_class=config["per_class"], seed=config["seed"]),
+        settings=SpliceSettings(**{key: config[key] for key in ("protocol", "window", "per_class", "seed")}),
         split=SplitSettings(
             validation=listed(config["split"]["validation"]),
             test=listed(config["split"]["test"]),

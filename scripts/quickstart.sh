@@ -60,7 +60,7 @@ step "k-mer shards of it" prepare_shards --config-name prepare_shards \
 step "pre-training" pretrain --config-name dnabert_tiny \
     model.data.train=shards/train model.data.validation=shards/validation "${pretraining[@]}"
 step "windows around its splice sites" prepare_splice --config-name prepare_splice \
-    "input.fasta=[toy/toy.fa]" "input.gff3=[toy/toy.gff3]" output_dir=splice \
+    "input.fasta=[toy/toy.fa]" "input.annotation=[toy/toy.gff3]" output_dir=splice \
     "split.validation=[4]" "split.test=[5]" overwrite=true
 step "fine-tuning" finetune --config-name splice \
     restore_from_path=runs/dnabert_tiny/checkpoints/dnabert_tiny.nemo model.data.dataset_path=splice "${finetuning[@]}"

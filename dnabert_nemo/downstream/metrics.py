@@ -4,6 +4,9 @@ Two binary views of the same three-class predictions are kept apart, because the
 *Sites against negatives* is the card's. *One against the rest* is the textbook one. With as many donors as
 acceptors and negatives, the card's F1 .9502 at accuracy .9491 cannot come from one against the rest: there
 F1 <= (2/3) / (2/3 + 1 - accuracy) = .929. It needs a matrix of as many positives as negatives.
+
+Where negatives are decoys, a donor's tell nothing of acceptors, whose two bases they lack. So a table [5, 3]
+has two more rows, decoys of donors and decoys of acceptors, and each site label meets its own.
 """
 
 from __future__ import annotations
@@ -23,8 +26,16 @@ CARD_METRICS = METRICS[:3]  # those the card gives
 _NEGATIVE = LABELS.index("negative")
 
 
-def confusion_table(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> NDArray[np.int64]:
+def confusion_table(
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    against: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
     """Count windows by true class (row) and called class (column): [3, 3] from two [n] of class indices.
+
+    Args:
+        against: [n], of a decoy the class of its site, of all others that of negatives. With it the table is
+            [5, 3], and its last two rows are the decoys of donors and those of acceptors.
 
     Raises:
         ValueError: no windows, arrays of different lengths, or an index that is no class.
@@ -38,27 +49,42 @@ def confusion_table(labels: NDArray[np.integer], predictions: NDArray[np.integer
     for values in (labels, predictions):
         if values.min() < 0 or values.max() >= num_classes:
             raise ValueError(f"class indices are 0..{num_classes - 1}, not {values.min()}..{values.max()}")
-    cells = labels.astype(np.int64) * num_classes + predictions
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    rows, num_rows = labels.astype(np.int64), num_classes
+    if against is not None:
+        rows = np.where((labels == _NEGATIVE) & (against != _NEGATIVE), num_classes + against, rows)
+        num_rows += len(SITE_LABELS)
+    cells = rows * num_classes + predictions
+    return np.bincount(cells, minlength=num_rows * num_classes).reshape(num_rows, num_classes)
+
+
+def folded(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count decoys as negatives: [..., 3, 3] from tables [..., 5, 3], or those as they are."""
+    found = table[..., : len(LABELS), :].copy()
+    found[..., _NEGATIVE, :] = table[..., _NEGATIVE:, :].sum(-2)
+    return found
 
 
 def site_matrix(table: NDArray[np.int64], label: str) -> NDArray[np.int64]:
-    """Reduce tables [..., 3, 3] to the card's binary matrix of one site label: [..., 4] as TP, FP, FN, TN.
+    """Reduce tables [..., 3 or 5, 3] to the card's binary matrix of a site label: [..., 4] as TP, FP, FN, TN.
 
-    The windows are that label's sites and the negatives. A site of the other kind stands in it only where it
-    is called this label: a donor called acceptor is a false positive of acceptor, a false negative of donor.
+    The windows are that label's sites and the negatives, its own where these are decoys. A site of the other
+    kind stands in it only where it is called this label: a donor called acceptor is a false positive of
+    acceptor, a false negative of donor.
     """
     one, other = LABELS.index(label), LABELS.index(_other_site(label))
     true = table[..., one, one]
-    false_positives = table[..., other, one] + table[..., _NEGATIVE, one]
+    negatives = table[..., _NEGATIVE, :]
+    if table.shape[-2] > len(LABELS):
+        negatives = negatives + table[..., len(LABELS) + one, :]
+    false_positives = table[..., other, one] + negatives[..., one]
     missed = table[..., one, :].sum(-1) - true
-    rejected = table[..., _NEGATIVE, :].sum(-1) - table[..., _NEGATIVE, one]
+    rejected = negatives.sum(-1) - negatives[..., one]
     return np.stack([true, false_positives, missed, rejected], axis=-1)
 
 
 def one_vs_rest_matrix(table: NDArray[np.int64], label: str) -> NDArray[np.int64]:
-    """Reduce tables [..., 3, 3] to one label against all other windows: [..., 4] as TP, FP, FN, TN."""
-    one = LABELS.index(label)
+    """Reduce tables [..., 3 or 5, 3] to a label against all other windows: [..., 4] as TP, FP, FN, TN."""
+    one, table = LABELS.index(label), folded(table)
     true = table[..., one, one]
     false_positives = table[..., :, one].sum(-1) - true
     missed = table[..., one, :].sum(-1) - true
@@ -84,7 +110,12 @@ def binary_metrics(matrix: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
 
 
 def score(
-    labels: NDArray[np.integer], predictions: NDArray[np.integer], *, seed: int, resamples: int = 2000
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    against: NDArray[np.integer] | None = None,
+    *,
+    seed: int,
+    resamples: int = 2000,
 ) -> dict[str, Any]:
     """Score class indices [n] against the true ones as one JSON-ready report row, intervals included.
 
@@ -95,11 +126,12 @@ def score(
     Raises:
         ValueError: as `confusion_table`.
     """
-    table = confusion_table(labels, predictions)
+    table = confusion_table(labels, predictions, against)
+    three = folded(table)
     return {
         "num_windows": int(table.sum()),
         "confusion": {
-            true: {called: int(table[i, j]) for j, called in enumerate(LABELS)}
+            true: {called: int(three[i, j]) for j, called in enumerate(LABELS)}
             for i, true in enumerate(LABELS)
         },
         "card": _as_floats(_site_view(table, site_matrix)),
@@ -117,9 +149,12 @@ def score(
 
 
 def three_class_metrics(table: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy and macro-F1 of one [3, 3] table; a label neither present nor called counts as F1 0."""
+    """Return accuracy and macro-F1 of one table, decoys as negatives.
+
+    A label that is neither present nor called counts as F1 0.
+    """
     f1 = [float(binary_metrics(one_vs_rest_matrix(table, label))["f1"]) for label in LABELS]
-    return {"accuracy": float(np.trace(table) / table.sum()), "macro_f1": float(np.mean(f1))}
+    return {"accuracy": float(np.trace(folded(table)) / table.sum()), "macro_f1": float(np.mean(f1))}
 
 
 def bootstrap_intervals(
@@ -127,7 +162,7 @@ def bootstrap_intervals(
 ) -> dict[str, dict[str, list[float]]]:
     """Return percentile intervals [low, high] of the card's metrics for donor, acceptor and their mean.
 
-    Drawing n windows with replacement and counting them is a multinomial draw over the table's nine cells, so
+    Drawing n windows with replacement and counting them is a multinomial draw over the table's cells, so
     no window is touched (Efron and Tibshirani 1993, chapter 13, for the percentile interval). Windows that
     overlap count as independent: where sites are dense the true intervals are somewhat wider.
     """

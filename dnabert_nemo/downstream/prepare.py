@@ -1,8 +1,7 @@
-"""FASTA and GFF3 to a splice data set: examples/prepare_splice.py calls it, `load_splice_dataset` reads.
+"""FASTA and annotation to a splice data set, by one of `protocols`: examples/prepare_splice.py calls it.
 
-Protocol `card_by_contig`: the model card's classes and numbers, on unique sites and whole contigs. Negatives
-are uniform over the bases of gene bodies. Donors, acceptors and negatives are equally many in every split, so
-that the card's metrics are taken where it took them, at as many negatives as sites.
+Its windows are chosen among `candidates`. Donors and acceptors are equally many in every split, and so are
+negatives, or the decoys of each.
 """
 
 from __future__ import annotations
@@ -21,30 +20,21 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.downstream import splice_dataset
 from dnabert_nemo.downstream.baselines import centre
-from dnabert_nemo.downstream.splice_balance import NEGATIVE, choose_balanced, distinct_windows
+from dnabert_nemo.downstream.candidates import Candidates, count_sites, draw_candidates
+from dnabert_nemo.downstream.protocols import Protocol, protocol_of
+from dnabert_nemo.downstream.splice_balance import ALONE, NEGATIVE, choose_balanced, distinct_windows
 from dnabert_nemo.downstream.splice_dataset import LABELS, MANIFEST, SpliceSplit, write_split
-from dnabert_nemo.downstream.splice_windows import (
-    Layout,
-    cut_windows,
-    draw_negatives,
-    fit,
-    negative_rooms,
-    read_layouts,
-    site_places,
-)
+from dnabert_nemo.downstream.splice_leaks import shares_in
+from dnabert_nemo.downstream.splice_windows import Layout, read_layouts
 from dnabert_nemo.errors import ConfigError, FormatError
-from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies
+from dnabert_nemo.genome.annotation import Transcript
 from dnabert_nemo.genome.annotation_file import read_annotation
-from dnabert_nemo.genome.splice_sites import introns, splice_sites
+from dnabert_nemo.genome.splice_sites import introns
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings
 
-PROTOCOL = "card_by_contig"
-
-# Streams of random numbers; those below 100 belong to the contigs' split and to shards.
-_NEGATIVE_STREAM = 100
-_SITE_STREAM = 110
+_SITE_STREAM = 110  # of random numbers, and the eight after it
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +44,16 @@ class SpliceSettings:
     """What decides the windows of a data set, besides its input and split.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or there is no such protocol.
     """
 
+    protocol: str = "card_by_contig"
     window: int = 512  # bases, even: the site's two stand in the middle
-    per_class: int = 10_000  # windows at most, over all splits
+    per_class: int = 10_000  # donors, and acceptors, at most, over all splits
     seed: int = 1
 
     def __post_init__(self) -> None:
+        protocol_of(self.protocol)
         for key, low in (("window", 2), ("per_class", 1), ("seed", 0)):
             value = getattr(self, key)
             if type(value) is not int or not low <= value < 2**32:
@@ -73,7 +65,7 @@ class SpliceSettings:
 
 def prepare_splice(
     fasta: Sequence[Path],
-    gff3: Sequence[Path],
+    annotation: Sequence[Path],
     output_dir: Path,
     settings: SpliceSettings,
     split: SplitSettings,
@@ -82,44 +74,41 @@ def prepare_splice(
 ) -> dict[str, Any]:
     """Write train.csv, validation.csv, test.csv and manifest.json, all at once; returns the manifest.
 
-    The same input, settings and split give the same bytes. Every window is there once: of equal sequences the
-    first in input order stays, a site before a negative, and one that is both donor and acceptor goes. Holds
-    one contig in memory, and the windows.
+    The same input, settings and split give the same bytes. Where a protocol's windows are unique, of equal
+    sequences the first in input order stays, a site before a negative, and one that is both donor and
+    acceptor goes. Holds one contig in memory, and the windows.
 
     Raises:
         ConfigError: `output_dir` exists, or the splits or the window do not fit the contigs.
         FormatError: an input file is missing or damaged, annotates other contigs, or has no introns.
     """
-    for key, paths in (("fasta", fasta), ("gff3", gff3)):
+    for key, paths in (("fasta", fasta), ("annotation", annotation)):
         if not paths:
             raise ConfigError(f"input.{key}=[] names no file: pass input.{key}=[FILE]")
+    protocol = protocol_of(settings.protocol)
     with publish(output_dir, splice_dataset.FILES, overwrite=overwrite) as folder:
-        annotated = _read_annotation(gff3)
+        annotated = _read_annotation(annotation)
         layouts = read_layouts(fasta)
-        places, split_of, dropped = _candidates(annotated, layouts, settings, split)
-        windows = cut_windows(fasta, places, settings.window)
-        is_kept, duplicates = distinct_windows(places, windows, split_of)
-        chosen = choose_balanced(places, is_kept, split_of, settings.per_class, settings.seed, _SITE_STREAM)
-        dropped |= {**duplicates, "beyond_balance": _tally(places[is_kept]) - _tally(places[chosen])}
-        del dropped["beyond_balance"][NEGATIVE]  # spare draws, nothing the input had
-        parts = _parts(places[chosen], [windows[i] for i in chosen.tolist()], layouts, split_of)
+        found, dropped = draw_candidates(
+            fasta, annotated, layouts, protocol, split, width=settings.window, seed=settings.seed
+        )
+        chosen = _chosen(found, protocol, settings, dropped)
+        parts = _parts(found, chosen, layouts, protocol)
         _check_parts(parts, split, settings.per_class)
         for name, part in parts.items():
             write_split(folder / f"{name}.csv", part)
         manifest = {
             "format_version": splice_dataset.FORMAT_VERSION,
-            "protocol": PROTOCOL,
             **asdict(settings),
+            "says": protocol.says,
             "split": asdict(split),
-            "contigs": {
-                name: [layouts[number].name for number in np.flatnonzero(split_of == place)]
-                for place, name in enumerate(SPLITS)
-            },
+            "contigs": {name: _in_order(part.contigs, layouts) for name, part in parts.items()},
             "counts": {name: _by_label(Counter(part.labels.tolist())) for name, part in parts.items()},
-            "annotated": _by_label(_num_sites(annotated)),
+            "motifs": {name: _motifs(part) for name, part in parts.items()},
+            "annotated": _by_label(count_sites(annotated, protocol)),
             "dropped": {reason: _by_label(count) for reason, count in dropped.items()},
             "centre_shares": _centre_shares(list(parts.values())),
-            "inputs": [{"name": path.name, "sha256": file_sha256(path)} for path in [*fasta, *gff3]],
+            "inputs": [{"name": path.name, "sha256": file_sha256(path)} for path in [*fasta, *annotation]],
             "files": {f"{name}.csv": file_sha256(folder / f"{name}.csv") for name in SPLITS},
         }
         content = json.dumps(manifest, indent=1) + "\n"
@@ -128,88 +117,75 @@ def prepare_splice(
     return manifest
 
 
-def _read_annotation(gff3: Sequence[Path]) -> dict[Path, list[Transcript]]:
+def _read_annotation(paths: Sequence[Path]) -> dict[Path, list[Transcript]]:
     """Read the transcripts of each file; there must be an intron in one of them."""
-    annotated = {path: read_annotation(path) for path in gff3}
+    annotated = {path: read_annotation(path) for path in paths}
     transcripts = list(chain.from_iterable(annotated.values()))
     if not any(introns(transcript) for transcript in transcripts):
-        others = f" nor in the {len(gff3) - 1} files after it" if len(gff3) > 1 else ""
+        others = f" nor in the {len(paths) - 1} files after it" if len(paths) > 1 else ""
         problem = f"no splice sites in it{others}: none of {len(transcripts):,} transcripts has an intron"
-        raise FormatError(gff3[0], f"{problem}; give the annotation of a genome whose genes are spliced")
+        raise FormatError(paths[0], f"{problem}; give the annotation of a genome whose genes are spliced")
     return annotated
 
 
-def _candidates(
-    annotated: Mapping[Path, Sequence[Transcript]],
-    layouts: Sequence[Layout],
-    settings: SpliceSettings,
-    split: SplitSettings,
-) -> tuple[NDArray[np.void], NDArray[np.int64], dict[str, Counter[int]]]:
-    """Find all sites with a window, then more negatives than can be needed.
-
-    Returns their places, PLACE [n]; the place in SPLITS of each contig; and the sites dropped, by reason.
-    """
-    lengths = {layout.name: layout.length for layout in layouts}
-    checked = (check_against_contigs(of_file, lengths, path) for path, of_file in annotated.items())
-    transcripts = list(chain.from_iterable(checked))
-    places = site_places(splice_sites(transcripts), layouts)
-    stays, is_unbroken = fit(places, layouts, settings.window)
-    if not is_unbroken.any():
-        problem = f"none of the {len(places):,} splice sites has so many bases of A, C, G, T around it"
-        raise ConfigError(f"window={settings.window}: {problem}: pass a smaller window")
-    dropped = {
-        "contig_without_sequence": _num_sites(annotated) - _tally(places),
-        "outside_contig": _tally(places[~stays]),
-        "not_acgt": _tally(places[stays & ~is_unbroken]),
-    }
-    sites = places[is_unbroken]
-    split_of = _assign(layouts, sites, split, settings.seed)
-    rooms = negative_rooms(gene_bodies(transcripts), layouts, settings.window)
-    return np.concatenate([sites, *_negatives(rooms, sites, split_of, settings.seed)]), split_of, dropped
-
-
-def _assign(
-    layouts: Sequence[Layout], sites: NDArray[np.void], split: SplitSettings, seed: int
+def _chosen(
+    found: Candidates, protocol: Protocol, settings: SpliceSettings, dropped: dict[str, Counter[int]]
 ) -> NDArray[np.int64]:
-    """Assign each contig a place in SPLITS, [num_contigs]; the fractions are shares of the sites."""
-    names = [layout.name for layout in layouts]
-    num_sites = np.bincount(sites["contig"], minlength=len(layouts))
-    for key, named in (("validation", split.validation), ("test", split.test)):
-        numbers = [names.index(name) for name in named or () if name in names]
-        if named and len(numbers) == len(named) and not num_sites[numbers].any():
-            given = f"split.{key}=[{','.join(named)}]"
-            raise ConfigError(f"{given}: no splice site there has a whole window: name other contigs")
-    units = [Unit(name, "", count) for name, count in zip(names, num_sites.tolist(), strict=True)]
-    return assign_splits(units, split, seed)
+    """Choose the windows of the data set, and count the sites that are not chosen, by reason."""
+    is_kept = np.ones(len(found.windows), dtype=bool)
+    if protocol.is_unique:
+        is_kept, duplicates = distinct_windows(found.labels, found.splits, found.windows)
+        dropped |= duplicates
+    if found.has_decoys:
+        is_paired = (found.partner != ALONE) & is_kept[found.partner]
+        dropped["without_decoy"] += _tally(found, np.flatnonzero(is_kept & ~is_paired))
+        is_kept &= is_paired
+    chosen = choose_balanced(
+        found.labels, found.splits, is_kept, found.partner, settings.per_class, settings.seed, _SITE_STREAM
+    )
+    dropped["beyond_balance"] = _tally(found, np.flatnonzero(is_kept)) - _tally(found, chosen)
+    if protocol.most_shared is not None:
+        stays = _without_leaks(found, chosen, protocol.most_shared)
+        dropped["shares_31_mers_with_training"] = _tally(found, chosen) - _tally(found, stays)
+        chosen = stays
+    for reason in ("beyond_balance", "without_decoy"):
+        dropped[reason].pop(NEGATIVE, None)  # spare draws, nothing the input had
+    order = [found.places[key][chosen] for key in ("label", "is_reverse", "start", "contig")]
+    return chosen[np.lexsort(order)]
 
 
-def _negatives(
-    rooms: NDArray[np.void], sites: NDArray[np.void], split_of: NDArray[np.int64], seed: int
-) -> list[NDArray[np.void]]:
-    """Draw a quarter more negatives than each split has pairs of sites, so that duplicates may go."""
-    drawn = []
-    for place in range(len(SPLITS)):
-        of_split = sites[split_of[sites["contig"]] == place]
-        num_pairs = int(np.bincount(of_split["label"], minlength=NEGATIVE).min())
-        in_split = rooms[split_of[rooms["contig"]] == place]
-        count = num_pairs + num_pairs // 4 + 16
-        drawn.append(draw_negatives(in_split, of_split, count, seed, _NEGATIVE_STREAM + place))
-    return drawn
+def _without_leaks(found: Candidates, chosen: NDArray[np.int64], most: float) -> NDArray[np.int64]:
+    """Leave out windows of which splits before have more than `most` of the 31-mers, and partners."""
+    splits = found.splits[chosen]
+    is_seen = np.zeros(len(found.windows), dtype=bool)
+    for split in range(1, len(SPLITS)):
+        own = chosen[splits == split]
+        before = [found.windows[i] for i in chosen[(splits < split)].tolist() if not is_seen[i]]
+        is_seen[own] = shares_in([found.windows[i] for i in own.tolist()], before) > most
+        partners = found.partner[own[is_seen[own]]]
+        is_seen[partners[partners != ALONE]] = True
+    return chosen[~is_seen[chosen]]
 
 
 def _parts(
-    places: NDArray[np.void], windows: Sequence[str], layouts: Sequence[Layout], split_of: NDArray[np.int64]
+    found: Candidates, chosen: NDArray[np.int64], layouts: Sequence[Layout], protocol: Protocol
 ) -> dict[str, SpliceSplit]:
     parts = {}
     for place, name in enumerate(SPLITS):
-        members = np.flatnonzero(split_of[places["contig"]] == place)
-        part = places[members]
+        members = chosen[found.splits[chosen] == place]
+        part, partner = found.places[members], found.partner[members]
+        is_decoy = (part["label"] == NEGATIVE) & (partner != ALONE)
+        against = np.where(is_decoy, found.labels[partner], NEGATIVE).tolist()
+        is_reverse = part["is_reverse"] & protocol.is_stranded
         parts[name] = SpliceSplit(
-            sequences=[windows[i] for i in members.tolist()],
+            sequences=[found.windows[i] for i in members.tolist()],
             labels=part["label"],
             contigs=[layouts[number].name for number in part["contig"]],
             starts=part["start"],
-            strands=["-" if is_reverse else "+" for is_reverse in part["is_reverse"]],
+            strands=["-" if along else "+" for along in is_reverse.tolist()],
+            against=["" if label == NEGATIVE else LABELS[label] for label in against],
+            motifs=[found.motifs[i] for i in members.tolist()],
+            distances=found.distances[members],
         )
     return parts
 
@@ -225,6 +201,22 @@ def _check_parts(parts: Mapping[str, SpliceSplit], split: SplitSettings, per_cla
             raise ConfigError(f"no window is left for {name}: {problem}: name other contigs in split")
 
 
+def _in_order(contigs: Sequence[str], layouts: Sequence[Layout]) -> list[str]:
+    there = set(contigs)
+    return [layout.name for layout in layouts if layout.name in there]
+
+
+def _motifs(part: SpliceSplit) -> dict[str, dict[str, int]]:
+    """Count the motifs of sites by label, the most frequent first."""
+    found = {
+        label: Counter(
+            motif for motif, at in zip(part.motifs, part.labels.tolist(), strict=True) if LABELS[at] == label
+        )
+        for label in LABELS[:NEGATIVE]
+    }
+    return {label: dict(count.most_common()) for label, count in found.items()}
+
+
 def _centre_shares(parts: Sequence[SpliceSplit]) -> dict[str, dict[str, float]]:
     centres: list[Counter[str]] = [Counter() for _ in LABELS]
     for part in parts:
@@ -236,14 +228,9 @@ def _centre_shares(parts: Sequence[SpliceSplit]) -> dict[str, dict[str, float]]:
     }
 
 
-def _num_sites(annotated: Mapping[Path, Sequence[Transcript]]) -> Counter[int]:
-    sites = splice_sites(chain.from_iterable(annotated.values()))
-    return Counter(LABELS.index(site.kind) for site in sites)
-
-
-def _tally(places: NDArray[np.void]) -> Counter[int]:
-    """Count places by class index."""
-    return Counter(places["label"].tolist())
+def _tally(found: Candidates, members: NDArray[np.int64]) -> Counter[int]:
+    """Count windows by class index."""
+    return Counter(found.labels[members].tolist())
 
 
 def _by_label(count: Counter[int]) -> dict[str, int]:
@@ -252,6 +239,7 @@ def _by_label(count: Counter[int]) -> dict[str, int]:
 
 def _log_manifest(manifest: dict[str, Any]) -> None:
     annotated = manifest["annotated"]
+    _log.info("protocol %s: %s", manifest["protocol"], manifest["says"])
     _log.info("annotated: %s donors, %s acceptors", f"{annotated['donor']:,}", f"{annotated['acceptor']:,}")
     for reason, count in manifest["dropped"].items():
         if any(count.values()):

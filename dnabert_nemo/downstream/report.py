@@ -50,7 +50,8 @@ def report_rows(
         ValueError: predictions of another length than the split, or an index that is no class.
     """
     calls = {**predictions, RULE_ROW: dinucleotide_rule(windows.sequences)}
-    return {name: score(windows.labels, called, seed=seed) for name, called in calls.items()}
+    against = windows.against_labels if any(windows.against) else None
+    return {name: score(windows.labels, called, against, seed=seed) for name, called in calls.items()}
 
 
 def report_context(
@@ -194,7 +195,8 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Dataset",
-            f"Protocol `{dataset['protocol']}`, windows of {dataset['window']} bp, seed {dataset['seed']}.",
+            f"Protocol `{dataset['protocol']}`: {dataset['says']}.",
+            f"Windows of {dataset['window']} bp, seed {dataset['seed']}.",
             _table(["split", *LABELS, "contigs"], counts),
             "Share of windows with GT and AG in the middle:",
             _table(["", "GT", "AG"], shares),

@@ -1,6 +1,6 @@
 """Which of the candidate windows become the data set: each sequence once, labels balanced in every split.
 
-`splice_windows` comes before it, `prepare` calls it.
+`candidates` comes before it, `prepare` calls it.
 """
 
 from __future__ import annotations
@@ -16,71 +16,76 @@ from dnabert_nemo.shards.records import random_order
 from dnabert_nemo.shards.splits import SPLITS
 
 DONOR, ACCEPTOR, NEGATIVE = range(len(LABELS))
+ALONE = -1  # the partner of what has none
 
 
 def distinct_windows(
-    places: NDArray[np.void], windows: Sequence[str], split_of: NDArray[np.int64]
+    labels: NDArray[np.int64], splits: NDArray[np.int64], windows: Sequence[str]
 ) -> tuple[NDArray[np.bool_], dict[str, Counter[int]]]:
     """Tell which of n windows to keep, bool [n], and count those that go, by reason and class index.
 
-    Of equal sequences the first stays; all go where a donor's and an acceptor's window are the same. `places`
-    is PLACE [n] with the sites before the negatives, `split_of` the place in SPLITS of each contig.
+    Of equal sequences the first stays; all go where a donor's and an acceptor's window are the same. The
+    sites come before the negatives; `labels` and `splits` are int64 [n], class indices and places in SPLITS.
     """
-    labels, splits = places["label"].tolist(), split_of[places["contig"]].tolist()
     labels_of: dict[str, set[int]] = {}
-    for label, sequence in zip(labels, windows, strict=True):
+    for label, sequence in zip(labels.tolist(), windows, strict=True):
         labels_of.setdefault(sequence, set()).add(label)
     dropped: dict[str, Counter[int]] = {
         reason: Counter()
         for reason in ("both_donor_and_acceptor", "duplicate_in_split", "duplicate_across_splits")
     }
     first_split: dict[str, int] = {}
-    is_kept = np.zeros(len(places), dtype=bool)
-    for i, (label, sequence) in enumerate(zip(labels, windows, strict=True)):
+    is_kept = np.zeros(len(windows), dtype=bool)
+    for i, (label, split, sequence) in enumerate(zip(labels.tolist(), splits.tolist(), windows, strict=True)):
         if {DONOR, ACCEPTOR} <= labels_of[sequence]:
             dropped["both_donor_and_acceptor"][label] += 1
         elif sequence not in first_split:
-            first_split[sequence] = splits[i]
+            first_split[sequence] = split
             is_kept[i] = True
         else:
-            where = "in_split" if first_split[sequence] == splits[i] else "across_splits"
+            where = "in_split" if first_split[sequence] == split else "across_splits"
             dropped[f"duplicate_{where}"][label] += 1
     return is_kept, dropped
 
 
 def choose_balanced(
-    places: NDArray[np.void],
+    labels: NDArray[np.int64],
+    splits: NDArray[np.int64],
     is_kept: NDArray[np.bool_],
-    split_of: NDArray[np.int64],
+    partner: NDArray[np.int64],
     per_class: int,
     seed: int,
     stream: int,
 ) -> NDArray[np.int64]:
-    """Choose equally many kept places of each label in every split, at most `per_class` of a label in all.
+    """Choose equally many kept windows of each label in every split, at most `per_class` of a label in all.
 
-    Sites are drawn by (seed, stream and the eight after it); negatives come in random order and stay in it.
-    Returns indices of `places`, sorted by what they point to: contig, start, strand and label.
+    They are drawn by (seed, stream and the eight after it). Where sites have decoys, these are the negatives:
+    each site that is chosen brings its own, and those without one are not chosen.
+
+    Args:
+        labels, splits, partner: int64 [n], as of `Candidates`.
+        is_kept: bool [n].
+
+    Returns:
+        Indices, rising.
     """
-    splits = split_of[places["contig"]]
+    has_decoys = bool((partner != ALONE).any())
+    if has_decoys:
+        is_kept = is_kept & (partner != ALONE) & is_kept[partner]
+    drawn = (DONOR, ACCEPTOR) if has_decoys else (DONOR, ACCEPTOR, NEGATIVE)
     members = [
-        [
-            np.flatnonzero(is_kept & (splits == split) & (places["label"] == label))
-            for label in range(len(LABELS))
-        ]
+        [np.flatnonzero(is_kept & (splits == split) & (labels == label)) for label in drawn]
         for split in range(len(SPLITS))
     ]
     available = np.array([min(map(len, of_split)) for of_split in members])
     chosen = []
     for split, quota in enumerate(share_out(per_class, available)):
-        for label, candidates in enumerate(members[split]):
-            if label != NEGATIVE:
-                order = random_order(len(candidates), seed, stream + len(LABELS) * split + label)
-                candidates = candidates[order]
-            chosen.append(candidates[:quota])
-    joined = np.concatenate(chosen)
-    keys = [places[key][joined] for key in ("label", "is_reverse", "start", "contig")]
-    in_order: NDArray[np.int64] = joined[np.lexsort(keys)]
-    return in_order
+        for label, candidates in zip(drawn, members[split], strict=True):
+            order = random_order(len(candidates), seed, stream + len(LABELS) * split + label)
+            chosen.append(candidates[order][:quota])
+            if has_decoys:
+                chosen.append(partner[chosen[-1]])
+    return np.sort(np.concatenate(chosen))
 
 
 def share_out(most: int, available: NDArray[np.int64]) -> list[int]:

@@ -18,9 +18,9 @@ from dnabert_nemo.shards.records import file_sha256
 from dnabert_nemo.shards.splits import SPLITS
 
 LABELS = ("donor", "acceptor", "negative")  # a label's place here is its class index
-COLUMNS = ("sequence", "label", "contig", "start", "strand")
+COLUMNS = ("sequence", "label", "contig", "start", "strand", "against", "motif", "distance")
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILES = (*(f"{split}.csv" for split in SPLITS), MANIFEST)
 
 _AGAIN = "run prepare_splice again"
@@ -38,7 +38,18 @@ class SpliceSplit:
     labels: NDArray[np.int64]  # [n], places in LABELS
     contigs: list[str]  # [n]
     starts: NDArray[np.int64]  # [n]
-    strands: list[str]  # [n], "+" or "-"
+    strands: list[str]  # [n], "+" or "-": how the sequence is read
+    against: list[str]  # [n], of a decoy the label of its site; "" for the others
+    motifs: list[
+        str
+    ]  # [n], of a site its intron's first and last two bases, GT-AG; of a negative its own two
+    distances: NDArray[np.int64]  # [n], bases from a negative to the nearest annotated site; 0 for a site
+
+    @property
+    def against_labels(self) -> NDArray[np.int64]:
+        """Return `against` as class indices [n], that of negatives where there is none."""
+        none = LABELS.index("negative")
+        return np.array([LABELS.index(label) if label else none for label in self.against], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -85,7 +96,17 @@ def write_split(path: Path, split: SpliceSplit) -> None:
         writer.writerow(COLUMNS)
         labels = [LABELS[label] for label in split.labels]
         writer.writerows(
-            zip(split.sequences, labels, split.contigs, split.starts.tolist(), split.strands, strict=True)
+            zip(
+                split.sequences,
+                labels,
+                split.contigs,
+                split.starts.tolist(),
+                split.strands,
+                split.against,
+                split.motifs,
+                split.distances.tolist(),
+                strict=True,
+            )
         )
 
 
@@ -108,11 +129,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read_split(path: Path, window: int) -> SpliceSplit:
-    sequences: list[str] = []
-    labels: list[int] = []
-    contigs: list[str] = []
-    starts: list[int] = []
-    strands: list[str] = []
+    rows: list[list[str]] = []
     is_window = re.compile(f"[ACGT]{{{window}}}").fullmatch
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         reader = csv.reader(file)
@@ -123,14 +140,19 @@ def _read_split(path: Path, window: int) -> SpliceSplit:
             problem = _problem(row, is_window(row[0]) is not None if row else False, window)
             if problem:
                 raise FormatError(path, f"{problem}: {_AGAIN}", line=reader.line_num)
-            sequence, label, contig, start, strand = row
-            sequences.append(sequence)
-            labels.append(LABELS.index(label))
-            contigs.append(contig)
-            starts.append(int(start))
-            strands.append(strand)
-    places = np.array(labels, dtype=np.int64), np.array(starts, dtype=np.int64)
-    return SpliceSplit(sequences, places[0], contigs, places[1], strands)
+            rows.append(row)
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
+    of = dict(zip(COLUMNS, columns, strict=True))
+    return SpliceSplit(
+        of["sequence"],
+        np.array([LABELS.index(label) for label in of["label"]], dtype=np.int64),
+        of["contig"],
+        np.array(list(map(int, of["start"])), dtype=np.int64),
+        of["strand"],
+        of["against"],
+        of["motif"],
+        np.array(list(map(int, of["distance"])), dtype=np.int64),
+    )
 
 
 def _problem(row: list[str], is_window: bool, window: int) -> str | None:
@@ -140,8 +162,11 @@ def _problem(row: list[str], is_window: bool, window: int) -> str | None:
         return f"the sequence is not {window} letters of A, C, G, T"
     if row[1] not in LABELS:
         return f"the label {row[1]!r} is not one of {', '.join(LABELS)}"
-    if not (row[3].isascii() and row[3].isdigit()):
-        return f"the start {row[3]!r} is not a whole number of at least 0"
+    for at in (3, 7):
+        if not (row[at].isascii() and row[at].isdigit()):
+            return f"the {COLUMNS[at]} {row[at]!r} is not a whole number of at least 0"
     if row[4] not in ("+", "-"):
         return f"the strand {row[4]!r} is not + or -"
+    if row[5] and (row[5] not in LABELS[:2] or row[1] != "negative"):
+        return f"a {row[1]} against {row[5]!r}, where negatives alone are against donor or acceptor"
     return None

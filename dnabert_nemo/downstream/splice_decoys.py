@@ -6,7 +6,6 @@ random places, tell nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +91,10 @@ def draw_decoys(
             place["start"], place["is_reverse"] = drawn, is_reverse
             places.append(place)
             of_site.append(wanted[: len(drawn)])
-    return Decoys(_joined(places, PLACE), _joined(of_site, np.dtype(np.int64)))
+    return Decoys(
+        np.concatenate([*places, np.empty(0, dtype=PLACE)]),
+        np.concatenate([*of_site, np.empty(0, dtype=np.int64)]),
+    )
 
 
 def _room_of(starts: NDArray[np.int64], rooms: NDArray[np.void]) -> NDArray[np.int64]:
@@ -101,7 +103,3 @@ def _room_of(starts: NDArray[np.int64], rooms: NDArray[np.void]) -> NDArray[np.i
     if not is_inside.all():
         raise ValueError(f"{int((~is_inside).sum())} sites are in no room")
     return found
-
-
-def _joined(parts: Sequence[NDArray[np.generic]], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)

@@ -111,22 +111,17 @@ def draw_negatives(
     return places[~np.isin(_position(places), _position(sites))][:count]
 
 
-def cut_windows(fasta: Iterable[Path], places: NDArray[np.void], width: int) -> list[str]:
-    """Read the window of every place, [n] strings along its strand, with one contig in memory at a time."""
-    order = np.argsort(places["contig"], kind="stable")
-    starts, is_reverse = places["start"].tolist(), places["is_reverse"].tolist()
-    windows = [""] * len(places)
-    for number, contig in enumerate(read_fastas(fasta)):
-        first, after = np.searchsorted(places["contig"][order], [number, number + 1])
-        for place in order[first:after].tolist():
-            codes = window(contig.codes, starts[place], "-" if is_reverse[place] else "+", width)
-            assert codes is not None, f"{contig.name}:{starts[place]} was said to fit"
-            windows[place] = decode(codes)
-    return windows
+def read_window(codes: NDArray[np.uint8], start: int, is_reverse: bool, width: int) -> str:
+    """Return the window around the dinucleotide at a start of a contig, which is whole, along a strand."""
+    found = window(codes, start, "-" if is_reverse else "+", width)
+    assert found is not None, f"the window at {start} was said to fit"
+    return decode(found)
 
 
 def _position(places: NDArray[np.void]) -> NDArray[np.int64]:
-    return (places["contig"] << 40) | places["start"]  # one number a place; contigs are shorter than 2^40
+    # one number a place; contigs are shorter than 2^40
+    position: NDArray[np.int64] = (places["contig"] << 40) | places["start"]
+    return position
 
 
 def _distinct(total: int, count: int, seed: int, stream: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -42,13 +42,24 @@ def splice_sites(transcripts: Iterable[Transcript]) -> list[SpliceSite]:
 
     The donor is where transcription enters the intron: on the reverse strand, the intron's right end.
     """
-    sites: set[SpliceSite] = set()
+    return sorted(set(_sites(transcripts)), key=_place)
+
+
+def isoform_sites(transcripts: Iterable[Transcript]) -> list[SpliceSite]:
+    """Return them as often as transcripts have them."""
+    return sorted(_sites(transcripts), key=_place)
+
+
+def _sites(transcripts: Iterable[Transcript]) -> Iterator[SpliceSite]:
     for transcript in transcripts:
         left, right = _kinds_by_end(transcript.strand)
         for start, end in introns(transcript):
-            sites.add(SpliceSite(transcript.contig, transcript.strand, left, start))
-            sites.add(SpliceSite(transcript.contig, transcript.strand, right, end - 2))
-    return sorted(sites, key=lambda site: (site.contig, site.start, site.strand, site.kind))
+            yield SpliceSite(transcript.contig, transcript.strand, left, start)
+            yield SpliceSite(transcript.contig, transcript.strand, right, end - 2)
+
+
+def _place(site: SpliceSite) -> tuple[str, int, str, str]:
+    return site.contig, site.start, site.strand, site.kind
 
 
 def _kinds_by_end(strand: Strand) -> tuple[Kind, Kind]:

@@ -28,7 +28,9 @@ def prepare() -> Callable[..., dict[str, Any]]:
     """Prepare a data set of one FASTA and one GFF3; contigs 4 and 5 are held out unless told otherwise."""
 
     def run(genome: tuple[Path, Path], output_dir: Path, **changed: Any) -> dict[str, Any]:
-        settings = {key: changed.pop(key) for key in ("window", "per_class", "seed") if key in changed}
+        settings = {
+            key: changed.pop(key) for key in ("protocol", "window", "per_class", "seed") if key in changed
+        }
         split = {"validation": ("4",), "test": ("5",), "fractions": FRACTIONS}
         split |= {key: changed.pop(key) for key in split if key in changed}
         fasta, gff3 = genome

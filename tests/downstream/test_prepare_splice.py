@@ -276,7 +276,7 @@ def beyond_contig(write: Write) -> tuple[Path, Path]:
 
 def no_exons(write: Write) -> tuple[Path, Path]:
     fasta, gff3 = write(by_hand(1, 2, 3), [("a", "+", ISOFORMS)])
-    gff3.write_text(gff3.read_text().replace("\texon\t", "\tCDS\t"))
+    gff3.write_text(gff3.read_text().replace("\texon\t", "\tregion\t"))
     return fasta, gff3
 
 
@@ -297,7 +297,7 @@ def missing_fasta(write: Write) -> tuple[Path, Path]:
             r"hand\.gff3: none of its seqids \(chra, chrb, chrc\) is a contig of the FASTA \(a, b, c\)",
         ),
         (beyond_contig, r"hand\.gff3: .* ends at base 401 of 'a', which has 400 bases"),
-        (no_exons, r"hand\.gff3: .*no exon rows"),
+        (no_exons, r"hand\.gff3: .*no exon, intron or CDS rows"),
         (missing_gff3, r"absent\.gff3: no such file"),
         (missing_fasta, r"absent\.fa: no such file"),
     ],
@@ -318,7 +318,7 @@ def test_input_that_cannot_be_used_leaves_nothing(
 
 def test_no_input_files() -> None:
     split = SplitSettings((), (), {"train": 1, "validation": 0, "test": 0})
-    with pytest.raises(ConfigError, match=r"input\.gff3=\[\] names no file"):
+    with pytest.raises(ConfigError, match=r"input\.annotation=\[\] names no file"):
         prepare_splice([Path("a.fa")], [], Path("out"), SpliceSettings(), split)
 
 

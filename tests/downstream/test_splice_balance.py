@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.downstream.splice_balance import choose_balanced, distinct_windows, share_out
+from dnabert_nemo.downstream.splice_balance import ALONE, choose_balanced, distinct_windows, share_out
 from dnabert_nemo.downstream.splice_windows import PLACE
 
 SPLIT_OF = np.array([0, 1, 2])  # contig 0 in train, 1 in validation, 2 in test
@@ -16,6 +16,14 @@ SPLIT_OF = np.array([0, 1, 2])  # contig 0 in train, 1 in validation, 2 in test
 
 def places_of(rows: list[tuple[int, int]]) -> np.ndarray:
     return np.array([(label, contig, at, False) for at, (label, contig) in enumerate(rows)], dtype=PLACE)
+
+
+def chosen_of(
+    places: np.ndarray, is_kept: np.ndarray, per_class: int, *, seed: int, partner: np.ndarray | None = None
+) -> np.ndarray:
+    splits = SPLIT_OF[places["contig"]]
+    partner = np.full(len(places), ALONE) if partner is None else partner
+    return choose_balanced(places["label"], splits, is_kept, partner, per_class, seed=seed, stream=0)
 
 
 def test_of_equal_sequences_the_first_stays_and_contradictions_go() -> None:
@@ -26,7 +34,7 @@ def test_of_equal_sequences_the_first_stays_and_contradictions_go() -> None:
         (2, 2, "negative"), (2, 0, "negative"),
     ]  # fmt: skip
     places = places_of([row[:2] for row in rows])
-    is_kept, dropped = distinct_windows(places, [row[2] for row in rows], SPLIT_OF)
+    is_kept, dropped = distinct_windows(places["label"], SPLIT_OF[places["contig"]], [row[2] for row in rows])
     assert np.flatnonzero(is_kept).tolist() == [0, 6, 8]
     assert dropped == {
         "both_donor_and_acceptor": {0: 1, 1: 1, 2: 1},
@@ -45,7 +53,7 @@ def test_every_split_has_equal_numbers_of_each_label(
 ) -> None:
     places = places_of([row[:2] for row in drawn])
     is_kept = np.array([row[2] for row in drawn])
-    chosen = choose_balanced(places, is_kept, SPLIT_OF, per_class, seed=1, stream=0)
+    chosen = chosen_of(places, is_kept, per_class, seed=1)
     assert is_kept[chosen].all()
     assert len(set(chosen.tolist())) == len(chosen)
     counts = Counter(zip(places["contig"][chosen].tolist(), places["label"][chosen].tolist(), strict=True))
@@ -55,20 +63,35 @@ def test_every_split_has_equal_numbers_of_each_label(
     assert all(counts[split, label] == quotas[split] for split in range(3) for label in range(3))
     assert sum(quotas) == min(per_class, sum(available))
     assert all(quota <= most for quota, most in zip(quotas, available, strict=True))
-    order = [tuple(place)[1:] + tuple(place)[:1] for place in places[chosen].tolist()]
-    assert order == sorted(order)
+    assert chosen.tolist() == sorted(chosen.tolist())
 
 
-def test_sites_are_drawn_by_the_seed_and_negatives_taken_in_their_order() -> None:
+def test_windows_are_drawn_by_the_seed() -> None:
     places = places_of([(label, 0) for label in range(3) for _ in range(50)])
     everything = np.ones(150, dtype=bool)
-    one = choose_balanced(places, everything, SPLIT_OF, 10, seed=1, stream=0).tolist()
-    other = choose_balanced(places, everything, SPLIT_OF, 10, seed=2, stream=0).tolist()
+    one = chosen_of(places, everything, 10, seed=1).tolist()
+    other = chosen_of(places, everything, 10, seed=2).tolist()
     assert one != other
-    assert one == choose_balanced(places, everything, SPLIT_OF, 10, seed=1, stream=0).tolist()
-    assert one[20:] == other[20:] == list(range(100, 110))
+    assert one == chosen_of(places, everything, 10, seed=1).tolist()
     assert one[:10] != list(range(10))
-    assert [i - 50 for i in one[10:20]] != one[:10]  # donors and acceptors are drawn apart
+    # the classes are drawn apart
+    assert one[:10] != [i - 50 for i in one[10:20]] != [i - 100 for i in one[20:]]
+
+
+def test_a_chosen_site_brings_its_decoy_and_one_without_is_not_chosen() -> None:
+    """Donors 0 to 4, acceptors 5 to 9; their decoys 10 to 19, of which that of donor 1 goes; 9 has none."""
+    places = places_of([(label, 0) for label in (0, 1, 2, 2) for _ in range(5)])
+    partner = np.concatenate([np.arange(10) + 10, np.arange(10)])
+    partner[[9, 19]] = ALONE
+    is_kept = np.ones(20, dtype=bool)
+    is_kept[11] = False
+    chosen = chosen_of(places, is_kept, 100, seed=1, partner=partner).tolist()
+    sites, decoys = chosen[:8], chosen[8:]
+    assert len(chosen) == 16
+    assert (sites[:4], sites[4:]) == ([0, 2, 3, 4], [5, 6, 7, 8])
+    assert decoys == [10 + site for site in sites]
+    few = chosen_of(places, is_kept, 2, seed=1, partner=partner).tolist()
+    assert [partner[site] for site in few[:4]] == few[4:]
 
 
 def test_share_out_keeps_proportions_and_the_sum() -> None:

@@ -37,7 +37,16 @@ def test_it_reads_what_its_manifest_counts(splice_dir: Path) -> None:
 
 def test_a_split_survives_the_trip_whatever_its_contigs_are_called(copy: Path) -> None:
     names = ['gi|1,"x" y', "chrä", "3"]
-    split = SpliceSplit(["A" * 512] * 3, np.array([2, 0, 1]), names, np.array([5, 0, 2**33]), ["+", "-", "+"])
+    split = SpliceSplit(
+        sequences=["A" * 512] * 3,
+        labels=np.array([2, 0, 1]),
+        contigs=names,
+        starts=np.array([5, 0, 2**33]),
+        strands=["+", "-", "+"],
+        against=["donor", "", ""],
+        motifs=["GT", "GT-AG", "AT-AC"],
+        distances=np.array([51, 0, 0]),
+    )
     write_split(copy / "test.csv", split)
     with pytest.raises(FormatError, match=r"test\.csv: changed since manifest\.json was written"):
         load_splice_dataset(copy)
@@ -46,6 +55,9 @@ def test_a_split_survives_the_trip_whatever_its_contigs_are_called(copy: Path) -
     assert (read.sequences, read.contigs, read.strands) == (split.sequences, split.contigs, split.strands)
     assert read.labels.tolist() == [2, 0, 1]
     assert read.starts.tolist() == [5, 0, 2**33]
+    assert (read.against, read.motifs) == (split.against, split.motifs)
+    assert read.distances.tolist() == [51, 0, 0]
+    assert read.against_labels.tolist() == [0, 2, 2]
 
 
 def record_hash(folder: Path, name: str) -> None:
@@ -57,20 +69,24 @@ def record_hash(folder: Path, name: str) -> None:
 
 
 GOOD = "A" * 512
+REST = ",,GT-AG,0"  # the columns after the strand
 
 
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (f"{GOOD},donor,1,5", "4 fields where there are 5"),
-        ("", "0 fields where there are 5"),
-        (f"{GOOD[1:]},donor,1,5,+", "not 512 letters of A, C, G, T"),
-        (f"{GOOD[1:]}N,donor,1,5,+", "not 512 letters of A, C, G, T"),
-        (f"{GOOD[1:]}a,donor,1,5,+", "not 512 letters of A, C, G, T"),
-        (f"{GOOD},Donor,1,5,+", "the label 'Donor' is not one of donor, acceptor, negative"),
-        (f"{GOOD},donor,1,-5,+", "the start '-5' is not a whole number"),
-        (f"{GOOD},donor,1,5.0,+", "the start '5.0' is not a whole number"),
-        (f"{GOOD},donor,1,5,.", "the strand '.' is not + or -"),
+        (f"{GOOD},donor,1,5", "4 fields where there are 8"),
+        ("", "0 fields where there are 8"),
+        (f"{GOOD[1:]},donor,1,5,+{REST}", "not 512 letters of A, C, G, T"),
+        (f"{GOOD[1:]}N,donor,1,5,+{REST}", "not 512 letters of A, C, G, T"),
+        (f"{GOOD[1:]}a,donor,1,5,+{REST}", "not 512 letters of A, C, G, T"),
+        (f"{GOOD},Donor,1,5,+{REST}", "the label 'Donor' is not one of donor, acceptor, negative"),
+        (f"{GOOD},donor,1,-5,+{REST}", "the start '-5' is not a whole number"),
+        (f"{GOOD},donor,1,5.0,+{REST}", "the start '5.0' is not a whole number"),
+        (f"{GOOD},donor,1,5,.{REST}", "the strand '.' is not + or -"),
+        (f"{GOOD},donor,1,5,+,acceptor,GT-AG,0", "a donor against 'acceptor', where negatives alone are"),
+        (f"{GOOD},negative,1,5,+,negative,GT,60", "a negative against 'negative', where negatives alone are"),
+        (f"{GOOD},negative,1,5,+,donor,GT,far", "the distance 'far' is not a whole number of at least 0"),
     ],
 )
 def test_a_wrong_row_is_told_with_its_line(row: str, says: str, copy: Path) -> None:
@@ -100,7 +116,7 @@ def edit_manifest(**changes: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "manifest.json").write_text("{"), "not the manifest of a splice data set"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest of a splice data set"),
         (edit_manifest(window="512"), "not the manifest of a splice data set"),
-        (edit_manifest(format_version=9), "splice format 9, this package reads 1"),
+        (edit_manifest(format_version=9), "splice format 9, this package reads 2"),
         (
             lambda folder: (folder / "test.csv").unlink(),
             "test.csv: this part of the splice data set is missing",

@@ -13,6 +13,7 @@ from dnabert_nemo.downstream.metrics import (
     binary_metrics,
     bootstrap_intervals,
     confusion_table,
+    folded,
     one_vs_rest_matrix,
     score,
     site_matrix,
@@ -52,6 +53,29 @@ def test_a_site_called_the_other_kind_is_a_false_positive_of_that_kind() -> None
     assert site_matrix(TABLE, "acceptor").tolist() == [70, 5 + 7, 10 + 20, 90 + 3]
     assert one_vs_rest_matrix(TABLE, "donor").tolist() == [80, 13, 20, 70 + 20 + 7 + 90]
     assert one_vs_rest_matrix(TABLE, "negative").tolist() == [90, 35, 10, 80 + 5 + 10 + 70]
+
+
+# decoys of donors and of acceptors in the place of the negatives
+DECOYS = np.array([[80, 5, 15], [10, 70, 20], [0, 0, 0], [30, 2, 68], [1, 25, 74]])
+
+
+def test_a_site_label_meets_the_decoys_of_its_own() -> None:
+    assert site_matrix(DECOYS, "donor").tolist() == [80, 10 + 30, 5 + 15, 2 + 68]
+    assert site_matrix(DECOYS, "acceptor").tolist() == [70, 5 + 25, 10 + 20, 1 + 74]
+    assert folded(DECOYS).tolist() == [[80, 5, 15], [10, 70, 20], [31, 27, 142]]
+    assert one_vs_rest_matrix(DECOYS, "negative").tolist() == [142, 35, 58, 80 + 5 + 10 + 70]
+    assert three_class_metrics(DECOYS)["accuracy"] == pytest.approx((80 + 70 + 142) / 400)
+
+
+def test_decoys_are_counted_in_rows_of_their_own() -> None:
+    labels = np.array([DONOR, ACCEPTOR, NEGATIVE, NEGATIVE, NEGATIVE])
+    against = np.array([NEGATIVE, NEGATIVE, DONOR, ACCEPTOR, NEGATIVE])
+    called = np.array([DONOR, NEGATIVE, DONOR, NEGATIVE, ACCEPTOR])
+    table = confusion_table(labels, called, against)
+    assert table.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    row = score(labels, called, against, seed=1)
+    assert row["matrices"]["card"]["donor"] == {"tp": 1, "fp": 1, "fn": 0, "tn": 1}
+    assert row["confusion"]["negative"] == {"donor": 1, "acceptor": 1, "negative": 1}
 
 
 def test_metrics_of_a_hand_worked_matrix() -> None:
