@@ -1,4 +1,4 @@
-"""Report how a classifier does on splice sites it has not seen, beside the rule that needs no model.
+"""Report how a classifier does on splice sites it has not seen, beside baselines on the same windows.
 
 python examples/benchmark_splice.py --config-name benchmark_splice restore_from_path=splice.nemo
 dataset_path=splice output_dir=report
@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command
+from dnabert_nemo.downstream.baseline_calls import asked_baselines, baseline_calls
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
@@ -22,17 +23,20 @@ log = logging.getLogger("dnabert_nemo")
 
 @command("benchmark_splice")
 def main(cfg: DictConfig) -> None:
+    names = asked_baselines(cfg.baselines)
     dataset = load_splice_dataset(Path(cfg.dataset_path))
     windows = dataset.splits[cfg.split]
     from dnabert_nemo.model import DnabertClassifier, restore
 
     model = restore(Path(cfg.restore_from_path), DnabertClassifier)
     predictions = model.predict(windows.sequences, cfg.micro_batch_size).argmax(-1).numpy()
-    rows = report_rows(windows, {Path(cfg.restore_from_path).stem: predictions}, seed=cfg.seed)
+    calls = {Path(cfg.restore_from_path).stem: predictions}
+    calls |= baseline_calls(dataset, windows, names, seed=cfg.seed)
+    rows = report_rows(windows, calls, seed=cfg.seed)
     context = report_context(
         dataset,
         split=cfg.split,
-        seeds={"bootstrap": cfg.seed, "training": model.cfg.seed},
+        seeds={"bootstrap and baselines": cfg.seed, "training": model.cfg.seed},
         command=COMMAND,
         files={"model": Path(cfg.restore_from_path)},
     )

@@ -6,7 +6,9 @@ random places, tell nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,34 +69,50 @@ def draw_decoys(
     Raises:
         ValueError: a site is in no room.
     """
-    is_free = np.ones(len(codes), dtype=bool)
-    for start in np.unique(annotated).tolist():
-        is_free[max(0, start - least_distance + 1) : start + least_distance] = False
+    annotated = np.unique(annotated)
     places: list[NDArray[np.void]] = []
     of_site: list[NDArray[np.int64]] = []
     for is_reverse in (False, True):
-        pairs = dinucleotides(codes, is_reverse=is_reverse)
-        members = np.flatnonzero(sites["is_reverse"] == is_reverse)
-        room_of = _room_of(sites["start"][members], rooms[rooms["is_reverse"] == is_reverse])
         own = rooms[rooms["is_reverse"] == is_reverse]
-        groups = room_of * (NO_PAIR + 1) + pairs[sites["start"][members]]
-        for group in np.unique(groups).tolist():
-            room, pair = own[group // (NO_PAIR + 1)], group % (NO_PAIR + 1)
-            inside = slice(int(room["begin"]), int(room["end"]))
-            found = inside.start + np.flatnonzero(is_free[inside] & (pairs[inside] == pair))
-            wanted = members[groups == group]
-            # a stream of its own for each group: what is drawn here is not changed by other genes
-            stream = _STREAM + 2 * (int(room["begin"]) * (NO_PAIR + 1) + pair) + is_reverse
-            drawn = found[random_order(len(found), seed, stream)[: len(wanted)]]
-            place = np.zeros(len(drawn), dtype=PLACE)
-            place["label"], place["contig"] = NEGATIVE, room["contig"]
-            place["start"], place["is_reverse"] = drawn, is_reverse
-            places.append(place)
-            of_site.append(wanted[: len(drawn)])
+        members = np.flatnonzero(sites["is_reverse"] == is_reverse)
+        room_of = _room_of(sites["start"][members], own)
+        for number, in_room in _grouped(members, room_of):
+            begin, end = int(own["begin"][number]), int(own["end"][number])
+            pairs = dinucleotides(codes[begin : end + 1], is_reverse=is_reverse)[: end - begin]
+            is_free = _is_far(begin, end, annotated, least_distance)
+            for pair, wanted in _grouped(in_room, pairs[sites["start"][in_room] - begin]):
+                found = begin + np.flatnonzero(is_free & (pairs == pair))
+                # a stream of its own for each: what is drawn here is not changed by other genes
+                stream = _STREAM + 2 * (begin * (NO_PAIR + 1) + pair) + is_reverse
+                drawn = found[random_order(len(found), seed, stream)[: len(wanted)]]
+                place = np.zeros(len(drawn), dtype=PLACE)
+                place["label"], place["contig"] = NEGATIVE, own["contig"][number]
+                place["start"], place["is_reverse"] = drawn, is_reverse
+                places.append(place)
+                of_site.append(wanted[: len(drawn)])
     return Decoys(
         np.concatenate([*places, np.empty(0, dtype=PLACE)]),
         np.concatenate([*of_site, np.empty(0, dtype=np.int64)]),
     )
+
+
+def _grouped(
+    members: NDArray[np.int64], keys: NDArray[np.integer]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each key, rising, and the members that have it, in their order."""
+    order = np.argsort(keys, kind="stable")
+    found, firsts = np.unique(keys[order], return_index=True)
+    for key, (first, after) in zip(found.tolist(), pairwise([*firsts.tolist(), len(keys)]), strict=True):
+        yield key, members[order[first:after]]
+
+
+def _is_far(begin: int, end: int, annotated: NDArray[np.int64], distance: int) -> NDArray[np.bool_]:
+    """Tell which places of a room no annotated site is near: bool [end - begin]; `annotated` are rising."""
+    is_far = np.ones(end - begin, dtype=bool)
+    first, after = np.searchsorted(annotated, [begin - distance, end + distance])
+    for start in (annotated[first:after] - begin).tolist():
+        is_far[max(0, start - distance + 1) : max(0, start + distance)] = False
+    return is_far
 
 
 def _room_of(starts: NDArray[np.int64], rooms: NDArray[np.void]) -> NDArray[np.int64]:

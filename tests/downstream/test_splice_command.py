@@ -19,12 +19,13 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_from_fasta_and_gff3_to_a_data_set(toy: tuple[Path, Path], splice_dir: Path, tmp_path: Path) -> None:
-    given = (f"input.fasta=[{toy[0]}]", f"input.gff3={toy[1]}", "output_dir=splice")
+    given = (f"input.fasta=[{toy[0]}]", f"input.annotation={toy[1]}", "output_dir=splice")
     done = run(tmp_path, *given, "split.validation=[4]", "split.test=5")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("annotated: ")
+    assert lines[0].startswith("protocol card_by_contig: ")
+    assert lines[1].startswith("annotated: ")
     assert [line.split(":")[0] for line in lines[-3:]] == ["train", "validation", "test"]
     assert [path.name for path in tmp_path.iterdir()] == ["splice"]
     assert load_splice_dataset(tmp_path / "splice").manifest == load_splice_dataset(splice_dir).manifest
@@ -33,17 +34,21 @@ def test_from_fasta_and_gff3_to_a_data_set(toy: tuple[Path, Path], splice_dir: P
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["input.fasta=[one.fa]", "output_dir=splice"], "input.gff3"),
-        (["input.fasta=[one.fa]", "input.gff3=[one.gff3]", "output_dir=splice", "widow=512"], "widow"),
+        (["input.fasta=[one.fa]", "output_dir=splice"], "input.annotation"),
+        (["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice", "widow=512"], "widow"),
         (
-            ["input.fasta=[one.fa]", "input.gff3=[one.gff3]", "output_dir=splice", "window=511"],
+            ["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice", "window=511"],
             "pass window=512",
         ),
         (
-            ["input.fasta=[absent.fa]", "input.gff3=[one.gff3]", "output_dir=splice"],
+            ["input.fasta=[absent.fa]", "input.annotation=[one.gff3]", "output_dir=splice"],
             "absent.fa: no such file",
         ),
-        (["input.fasta=[one.fa]", "input.gff3=[one.gff3]", "output_dir=splice"], "(chr1) is a contig"),
+        (["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice"], "(chr1) is a contig"),
+        (
+            ["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice", "protocol=easy"],
+            "protocol=easy: choose from card_by_contig, card,",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(overrides: list[str], says: str, tmp_path: Path) -> None:

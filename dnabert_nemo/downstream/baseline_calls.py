@@ -1,0 +1,85 @@
+"""The baselines of a splice report: each learns from the training windows, and calls those reported."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnabert_nemo.command import listed
+from dnabert_nemo.downstream.learned_baselines import (
+    Baseline,
+    KmerLogistic,
+    Labelled,
+    OneHotLogistic,
+    PositionWeights,
+)
+from dnabert_nemo.downstream.splice_dataset import SpliceDataset, SpliceSplit
+from dnabert_nemo.errors import ConfigError
+
+NEAR_SITE = 40  # bases of the weight matrix: exon and intron ends, tract and branch point
+AROUND = 80  # bases of the regression on which base stands where
+COUNTED = 6  # bases of the k-mers that the other one counts
+
+_log = logging.getLogger(__name__)
+
+
+def _cnn(window: int) -> Baseline:
+    from dnabert_nemo.downstream.cnn_baseline import ConvolutionalNetwork  # here, as it brings torch
+
+    return ConvolutionalNetwork()
+
+
+BASELINES: dict[str, Callable[[int], Baseline]] = {  # by the bases of a window
+    "weights": lambda window: PositionWeights(min(window, NEAR_SITE)),
+    "one_hot": lambda window: OneHotLogistic(min(window, AROUND)),
+    "kmers": lambda window: KmerLogistic(min(window, COUNTED)),
+    "cnn": _cnn,
+}
+
+
+def asked_baselines(names: object) -> list[str]:
+    """Read the config's `baselines`: a list of BASELINES, or one, or null for none.
+
+    Raises:
+        ConfigError: one is not known.
+    """
+    asked = listed(names) or ()
+    for name in asked:
+        if name not in BASELINES:
+            raise ConfigError(
+                f"baselines: {name!r} is not known: choose from {', '.join(BASELINES)}, or null"
+            )
+    return [name for name in BASELINES if name in asked]
+
+
+def baseline_calls(
+    dataset: SpliceDataset, windows: SpliceSplit, names: Sequence[str], *, seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Train baselines on a data set, and return what they call `windows`: class indices [n], by their names.
+
+    Raises:
+        ConfigError: there are no validation windows to choose by.
+    """
+    if not names:
+        return {}
+    train, validation = (
+        Labelled(dataset.splits[name].sequences, dataset.splits[name].labels)
+        for name in ("train", "validation")
+    )
+    if not len(validation):
+        raise ConfigError(
+            f"dataset_path={dataset.path} has no validation windows, by which baselines are chosen: prepare "
+            "it with some, or pass baselines=null"
+        )
+    calls = {}
+    for name in names:
+        began = time.perf_counter()
+        baseline = BASELINES[name](dataset.window)
+        baseline.fit(train, validation, seed)
+        calls[baseline.name] = baseline.probabilities(windows.sequences).argmax(1)
+        _log.info("%s: %.0f s", baseline.name, time.perf_counter() - began)
+    return calls

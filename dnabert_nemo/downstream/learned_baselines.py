@@ -1,0 +1,145 @@
+"""What a model of DNA has to beat: a position weight matrix and logistic regressions, by scikit-learn.
+
+Each learns from labelled sequences of one task, of any number of classes C, and gives probabilities [n, C];
+`cnn_baseline` has the small network. n sequences, L bases of one, w of them in the middle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import matthews_corrcoef
+from sklearn.naive_bayes import CategoricalNB
+from sklearn.preprocessing import MaxAbsScaler
+
+from dnabert_nemo.genome.alphabet import BASES, NOT_A_BASE, encode
+from dnabert_nemo.kmer.ids import kmer_ids
+from dnabert_nemo.kmer.vocabulary import NUM_SPECIALS, UNK
+
+STRENGTHS = (0.01, 0.1, 1.0)  # inverse of the penalty, of which validation chooses
+_STEPS = 300  # of the regression's solver at most
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Sequences and their classes."""
+
+    sequences: Sequence[str]  # [n]
+    labels: NDArray[np.int64]  # [n], of 0 .. C - 1
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+
+class Baseline(Protocol):
+    """Something that learns to tell sequences apart."""
+
+    @property
+    def name(self) -> str:
+        """As a report has it."""
+        ...
+
+    def fit(self, train: Labelled, validation: Labelled, seed: int) -> None:
+        """Learn; what is to be chosen is chosen on `validation`."""
+        ...
+
+    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probability of each class, [n, C]."""
+        ...
+
+
+def middle_codes(sequences: Sequence[str], width: int) -> NDArray[np.uint8]:
+    """Return the codes of the `width` bases in the middle of sequences of one length: uint8 [n, w].
+
+    Raises:
+        ValueError: they are not of one length, or shorter.
+    """
+    lengths = {len(sequence) for sequence in sequences}
+    if len(lengths) != 1 or min(lengths) < width:
+        raise ValueError(f"sequences of {min(lengths)} to {max(lengths)} bases, where all have to be alike")
+    first = (min(lengths) - width) // 2
+    return np.stack([encode(sequence[first : first + width]) for sequence in sequences])
+
+
+class PositionWeights:
+    """A weight for each base at each place around the middle, as of a position weight matrix.
+
+    The classes' logarithms of base frequencies at each place, added up, are a naive Bayes classifier; with
+    one count more of each base, so that none is impossible (Stormo 2000, Bioinformatics 16:16).
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.name = f"position weight matrix, {width} bases"
+
+    def fit(self, train: Labelled, validation: Labelled, seed: int) -> None:
+        """Count bases; nothing is chosen or drawn."""
+        self._model: Any = CategoricalNB(min_categories=NOT_A_BASE + 1, alpha=1.0)
+        self._model.fit(middle_codes(train.sequences, self.width), train.labels)
+
+    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probability of each class, [n, C]."""
+        found: NDArray[np.float64] = self._model.predict_proba(middle_codes(sequences, self.width))
+        return found
+
+
+class _Logistic:
+    """A logistic regression on features of a sequence, its penalty chosen by validation's MCC."""
+
+    def fit(self, train: Labelled, validation: Labelled, seed: int) -> None:
+        """Fit one regression for each of STRENGTHS, and keep the best."""
+        self._scaler = MaxAbsScaler()
+        features = self._scaler.fit_transform(self._features(train.sequences))
+        held_out = self._scaler.transform(self._features(validation.sequences))
+        best = -np.inf
+        for strength in STRENGTHS:
+            model = LogisticRegression(C=strength, max_iter=_STEPS, random_state=seed)
+            model.fit(features, train.labels)
+            reached = matthews_corrcoef(validation.labels, model.predict(held_out))
+            if reached > best:
+                best, self._model = reached, model
+
+    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probability of each class, [n, C]."""
+        features = self._scaler.transform(self._features(sequences))
+        found: NDArray[np.float64] = self._model.predict_proba(features)
+        return found
+
+    def _features(self, sequences: Sequence[str]) -> Any:
+        raise NotImplementedError
+
+
+class OneHotLogistic(_Logistic):
+    """On which base stands where, in the middle of the sequence; what is no base has no feature."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.name = f"logistic regression, one-hot of {width} bases"
+
+    def _features(self, sequences: Sequence[str]) -> NDArray[np.float32]:
+        codes = middle_codes(sequences, self.width)
+        one_hot = np.eye(NOT_A_BASE + 1, len(BASES), dtype=np.float32)[codes]
+        return one_hot.reshape(len(codes), -1)
+
+
+class KmerLogistic(_Logistic):
+    """On how often each k-mer comes in the whole sequence, wherever it stands; logarithms of 1 + counts."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.name = f"logistic regression, counts of {k}-mers"
+
+    def _features(self, sequences: Sequence[str]) -> csr_matrix:
+        ids = [kmer_ids(encode(sequence), self.k, keep_unknown=True) for sequence in sequences]
+        ids = [of_one[of_one != UNK].astype(np.int64) - NUM_SPECIALS for of_one in ids]
+        ends = np.cumsum([0, *map(len, ids)])
+        shape = (len(ids), len(BASES) ** self.k)
+        counts = csr_matrix((np.ones(ends[-1], dtype=np.float32), np.concatenate(ids), ends), shape=shape)
+        counts.sum_duplicates()
+        return counts.log1p()
