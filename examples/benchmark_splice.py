@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command
-from dnabert_nemo.downstream.baseline_calls import asked_baselines, baseline_calls
+from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
@@ -29,10 +29,9 @@ def main(cfg: DictConfig) -> None:
     from dnabert_nemo.model import DnabertClassifier, restore
 
     model = restore(Path(cfg.restore_from_path), DnabertClassifier)
-    predictions = model.predict(windows.sequences, cfg.micro_batch_size).argmax(-1).numpy()
-    calls = {Path(cfg.restore_from_path).stem: predictions}
-    calls |= baseline_calls(dataset, windows, names, seed=cfg.seed)
-    rows = report_rows(windows, calls, seed=cfg.seed)
+    found = {Path(cfg.restore_from_path).stem: model.predict(windows.sequences, cfg.micro_batch_size).numpy()}
+    found |= baseline_probabilities(dataset, windows, names, seed=cfg.seed)
+    rows = report_rows(windows, found, seed=cfg.seed)
     context = report_context(
         dataset,
         split=cfg.split,

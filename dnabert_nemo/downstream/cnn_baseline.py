@@ -23,6 +23,7 @@ _CHANNELS, _WIDTHS, _POOL, _HIDDEN, _DROPOUT = 48, (15, 9, 9), 4, 64, 0.3
 _BATCH, _RATE, _DECAY = 64, 1e-3, 1e-4
 _STEPS = 50  # of a round at the least; else a pass over the sequences
 _MOST_ROUNDS, _PATIENCE = 12, 3  # rounds, and those without a better validation MCC before it ends
+_MOST_DRAWN = 100_000  # sequences in all rounds, about: minutes on two cores
 
 
 class SmallCnn(nn.Module):
@@ -61,7 +62,7 @@ class ConvolutionalNetwork:
         best, since, weights = -np.inf, 0, self._model.state_dict()
         batches = _batches(len(labels), seed)
         steps = max(_STEPS, -(-len(labels) // _BATCH))
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(min(_MOST_ROUNDS, max(_PATIENCE, _MOST_DRAWN // (steps * _BATCH)))):
             self._model.train()
             for batch in islice(batches, steps):
                 loss = F.cross_entropy(

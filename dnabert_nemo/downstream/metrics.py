@@ -49,12 +49,25 @@ def confusion_table(
     for values in (labels, predictions):
         if values.min() < 0 or values.max() >= num_classes:
             raise ValueError(f"class indices are 0..{num_classes - 1}, not {values.min()}..{values.max()}")
-    rows, num_rows = labels.astype(np.int64), num_classes
-    if against is not None:
-        rows = np.where((labels == _NEGATIVE) & (against != _NEGATIVE), num_classes + against, rows)
-        num_rows += len(SITE_LABELS)
+    rows, num_rows = confusion_rows(labels, against)
     cells = rows * num_classes + predictions
     return np.bincount(cells, minlength=num_rows * num_classes).reshape(num_rows, num_classes)
+
+
+def confusion_rows(
+    labels: NDArray[np.integer], against: NDArray[np.integer] | None
+) -> tuple[NDArray[np.int64], int]:
+    """Return the row of `confusion_table` that each window counts in, [n], and how many rows there are."""
+    rows = labels.astype(np.int64)
+    if against is None:
+        return rows, len(LABELS)
+    is_decoy = (labels == _NEGATIVE) & (against != _NEGATIVE)
+    return np.where(is_decoy, len(LABELS) + against, rows), len(LABELS) + len(SITE_LABELS)
+
+
+def card_view(table: NDArray[np.int64]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return METRICS of donor, acceptor and mean as the card counts, each [...], of tables [..., R, 3]."""
+    return _site_view(table, site_matrix)
 
 
 def folded(table: NDArray[np.int64]) -> NDArray[np.int64]:

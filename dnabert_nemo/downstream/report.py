@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
+from dnabert_nemo.downstream.comparison import compare
 from dnabert_nemo.downstream.metrics import CARD_METRICS, score
+from dnabert_nemo.downstream.ranking import RANKINGS, rank
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
@@ -36,22 +38,33 @@ THE_BAR = (
     "a model that does not stand above its row knows no more about splicing than these two bases tell."
 )
 
-_PACKAGES = ("dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightning", "numpy")
+_PACKAGES = ("dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightning", "numpy", "scikit-learn")
 FILES = ("report.json", "report.md")
 _MOST_CONTIGS_SHOWN = 20
 
 
 def report_rows(
-    windows: SpliceSplit, predictions: Mapping[str, NDArray[np.integer]], *, seed: int
+    windows: SpliceSplit, probabilities: Mapping[str, NDArray[np.floating]], *, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Score named predictions (each [n] class indices) on one split, with the GT/AG rule's row after them.
+    """Score named probabilities (each [n, 3]) on one split, with the GT/AG rule's row after them.
+
+    The first row is the one that the others are compared with, window by window.
 
     Raises:
-        ValueError: predictions of another length than the split, or an index that is no class.
+        ValueError: probabilities of another shape, or a split that lacks a class.
     """
-    calls = {**predictions, RULE_ROW: dinucleotide_rule(windows.sequences)}
+    calls = dinucleotide_rule(windows.sequences)
+    rows = {**probabilities, RULE_ROW: np.eye(len(LABELS))[calls]}
     against = windows.against_labels if any(windows.against) else None
-    return {name: score(windows.labels, called, against, seed=seed) for name, called in calls.items()}
+    first = next(iter(rows.values())).argmax(1)
+    return {
+        name: {
+            **score(windows.labels, found.argmax(1), against, seed=seed),
+            "ranking": rank(windows.labels, found, against),
+            "first_beside_it": compare(windows.labels, first, found.argmax(1), against, seed=seed),
+        }
+        for name, found in rows.items()
+    }
 
 
 def report_context(
@@ -118,6 +131,8 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         f"# {report['title']}\n\n{report['the_bar']}",
         _card_section(report),
         _detail_section(report),
+        _ranking_section(report),
+        _comparison_section(report),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
         _repeat_section(report),
@@ -166,6 +181,43 @@ def _detail_section(report: Mapping[str, Any]) -> str:
         "## Intervals and other views\n\n"
         "95 % bootstrap intervals over the windows. One-vs-rest counts every other window as negative, so "
         "its figures do not compare with the card's.\n\n" + _table(header, lines)
+    )
+
+
+def _ranking_section(report: Mapping[str, Any]) -> str:
+    header = ["", "AUROC", "AUPRC", "Brier score", "calibration error"]
+    lines = [
+        [name, *(f"{row['ranking']['mean'][metric]:.4f}" for metric in RANKINGS)]
+        for name, row in report["rows"].items()
+    ]
+    return (
+        "## Ranking and calibration\n\n"
+        "Sites against negatives by the probability of the site's label, mean over donor and acceptor. A "
+        "rule without probabilities is given 0 and 1.\n\n" + _table(header, lines)
+    )
+
+
+def _comparison_section(report: Mapping[str, Any]) -> str:
+    first, *others = report["rows"]
+    header = [
+        "",
+        *(f"{metric}: {first} less this" for metric in ("acc", "MCC", "F1")),
+        "only it / only this",
+        "p",
+    ]
+    lines = []
+    for name in others:
+        beside = report["rows"][name]["first_beside_it"]
+        cells = [
+            f"{found['difference']:+.4f} [{found['interval'][0]:+.4f}, {found['interval'][1]:+.4f}]"
+            for found in beside["differences"].values()
+        ]
+        alone = f"{beside['only_one']} / {beside['only_other']}"
+        lines.append([name, *cells, alone, f"{beside['mcnemar_p']:.2g}"])
+    return (
+        f"## {first}, beside the others\n\n"
+        "Differences of the card's means on the same windows, with 95 % intervals of a paired bootstrap; "
+        "windows that one of the two alone calls rightly, and McNemar's exact p.\n\n" + _table(header, lines)
     )
 
 

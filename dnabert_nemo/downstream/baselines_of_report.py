@@ -1,4 +1,4 @@
-"""The baselines of a splice report: each learns from the training windows, and calls those reported."""
+"""The baselines of a splice report: each learns from the training windows, and tells of those reported."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def asked_baselines(names: object) -> list[str]:
     return [name for name in BASELINES if name in asked]
 
 
-def baseline_calls(
+def baseline_probabilities(
     dataset: SpliceDataset, windows: SpliceSplit, names: Sequence[str], *, seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """Train baselines on a data set, and return what they call `windows`: class indices [n], by their names.
+) -> dict[str, NDArray[np.float64]]:
+    """Train baselines on a data set, and return the probabilities [n, 3] they give `windows`, by their names.
 
     Raises:
         ConfigError: there are no validation windows to choose by.
@@ -75,11 +75,11 @@ def baseline_calls(
             f"dataset_path={dataset.path} has no validation windows, by which baselines are chosen: prepare "
             "it with some, or pass baselines=null"
         )
-    calls = {}
+    found = {}
     for name in names:
         began = time.perf_counter()
         baseline = BASELINES[name](dataset.window)
         baseline.fit(train, validation, seed)
-        calls[baseline.name] = baseline.probabilities(windows.sequences).argmax(1)
+        found[baseline.name] = baseline.probabilities(windows.sequences)
         _log.info("%s: %.0f s", baseline.name, time.perf_counter() - began)
-    return calls
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dnabert_nemo.downstream.baseline_calls import BASELINES, asked_baselines, baseline_calls
+from dnabert_nemo.downstream.baselines_of_report import BASELINES, asked_baselines, baseline_probabilities
 from dnabert_nemo.downstream.report import RULE_ROW, report_rows
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 from dnabert_nemo.errors import ConfigError
@@ -27,28 +27,30 @@ def hard_dir(
 def test_under_hard_the_rule_knows_nothing_and_a_weight_matrix_does(hard_dir: Path) -> None:
     dataset = load_splice_dataset(hard_dir)
     test = dataset.splits["test"]
-    calls = baseline_calls(dataset, test, ["weights", "one_hot"], seed=1)
-    assert list(calls) == ["position weight matrix, 40 bases", "logistic regression, one-hot of 80 bases"]
-    rows = report_rows(test, calls, seed=1)
+    found = baseline_probabilities(dataset, test, ["weights", "one_hot"], seed=1)
+    assert list(found) == ["position weight matrix, 40 bases", "logistic regression, one-hot of 80 bases"]
+    rows = report_rows(test, found, seed=1)
     assert abs(rows[RULE_ROW]["card"]["mean"]["mcc"]) < 0.05
-    for name in calls:
+    for name in found:
         assert rows[name]["card"]["mean"]["mcc"] > 0.3
         # each kind of site meets its own decoys alone: as many negatives as sites
         matrix = rows[name]["matrices"]["card"]["donor"]
         sites, decoys = matrix["tp"] + matrix["fn"], matrix["fp"] + matrix["tn"]
         assert sites == int((test.labels == 0).sum())
-        assert decoys - sites == int(((test.labels == 1) & (calls[name] == 0)).sum())
+        assert decoys - sites == int(((test.labels == 1) & (found[name].argmax(1) == 0)).sum())
 
 
 def test_those_that_see_places_learn_the_cards_task(splice_dir: Path) -> None:
     """Counts of k-mers tell next to nothing of a genome made up of random letters."""
     dataset = load_splice_dataset(splice_dir)
-    calls = baseline_calls(dataset, dataset.splits["test"], list(BASELINES), seed=1)
-    assert len(calls) == len(BASELINES) == 4
-    rows = report_rows(dataset.splits["test"], calls, seed=1)
-    of_kmers = next(name for name in calls if "6-mers" in name)
-    assert all(rows[name]["three_class"]["accuracy"] > 0.7 for name in calls if name != of_kmers)
-    assert all(np.isin(called, [0, 1, 2]).all() for called in calls.values())
+    found = baseline_probabilities(dataset, dataset.splits["test"], list(BASELINES), seed=1)
+    assert len(found) == len(BASELINES) == 4
+    rows = report_rows(dataset.splits["test"], found, seed=1)
+    of_kmers = next(name for name in found if "6-mers" in name)
+    assert all(rows[name]["three_class"]["accuracy"] > 0.7 for name in found if name != of_kmers)
+    for probabilities in found.values():
+        assert probabilities.shape == (len(dataset.splits["test"]), 3)
+        assert np.allclose(probabilities.sum(1), 1)
 
 
 def test_names_are_taken_in_our_order_and_unknown_ones_told() -> None:
@@ -66,6 +68,6 @@ def test_without_validation_windows_nothing_can_be_chosen(
 ) -> None:
     prepare(toy, tmp_path / "out", validation=())
     dataset = load_splice_dataset(tmp_path / "out")
-    assert baseline_calls(dataset, dataset.splits["test"], [], seed=1) == {}
+    assert baseline_probabilities(dataset, dataset.splits["test"], [], seed=1) == {}
     with pytest.raises(ConfigError, match="has no validation windows"):
-        baseline_calls(dataset, dataset.splits["test"], ["weights"], seed=1)
+        baseline_probabilities(dataset, dataset.splits["test"], ["weights"], seed=1)
