@@ -1,4 +1,4 @@
-"""Report how a classifier does on splice sites it has not seen, beside baselines on the same windows.
+"""Report how classifiers do on splice sites they have not seen, beside baselines on the same windows.
 
 python examples/benchmark_splice.py --config-name benchmark_splice restore_from_path=splice.nemo
 dataset_path=splice output_dir=report
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dnabert_nemo.command import command
+from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
+from dnabert_nemo.errors import ConfigError
 
 COMMAND = ["python", *sys.argv]
 log = logging.getLogger("dnabert_nemo")
@@ -23,24 +25,36 @@ log = logging.getLogger("dnabert_nemo")
 
 @command("benchmark_splice")
 def main(cfg: DictConfig) -> None:
-    names = asked_baselines(cfg.baselines)
+    names, files = asked_baselines(cfg.baselines), _by_name(listed(cfg.restore_from_path) or ())
     dataset = load_splice_dataset(Path(cfg.dataset_path))
     windows = dataset.splits[cfg.split]
     from dnabert_nemo.model import DnabertClassifier, restore
 
-    model = restore(Path(cfg.restore_from_path), DnabertClassifier)
-    found = {Path(cfg.restore_from_path).stem: model.predict(windows.sequences, cfg.micro_batch_size).numpy()}
+    seeds, found = {"bootstrap and baselines": cfg.seed}, {}
+    for name, path in files.items():
+        model = restore(path, DnabertClassifier)
+        found[name] = model.predict(windows.sequences, cfg.micro_batch_size).numpy()
+        seeds[f"training of {name}"] = model.cfg.seed
     found |= baseline_probabilities(dataset, windows, names, seed=cfg.seed)
     rows = report_rows(windows, found, seed=cfg.seed)
     context = report_context(
         dataset,
         split=cfg.split,
-        seeds={"bootstrap and baselines": cfg.seed, "training": model.cfg.seed},
+        seeds=seeds,
         command=COMMAND,
-        files={"model": Path(cfg.restore_from_path)},
+        files={f"model {name}": path for name, path in files.items()},
     )
     folder = write_report(Path(cfg.output_dir), rows, context, overwrite=cfg.overwrite)
     log.info("%s", (folder / "report.md").read_text())
+
+
+def _by_name(paths: Sequence[str]) -> dict[str, Path]:
+    found = {Path(path).stem: Path(path) for path in paths}
+    if len(found) < len(paths):
+        raise ConfigError(
+            f"restore_from_path={list(paths)}: two have one name, which rows go by: rename a file"
+        )
+    return found
 
 
 if __name__ == "__main__":

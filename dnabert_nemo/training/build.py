@@ -120,12 +120,13 @@ def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSpl
 
 
 def classifier(cfg: DictConfig, labels: Sequence[str]) -> DnabertClassifier:
-    """Make a classifier on the encoder of `restore_from_path`."""
+    """Make a classifier on the encoder of `restore_from_path`, or on one of its shape with first weights."""
     model = DnabertClassifier(OmegaConf.merge(cfg.model, {"labels": list(labels)}))
-    model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
-    log.info(
-        "model: %s on a %s encoder", ", ".join(labels), "frozen" if cfg.model.freeze_encoder else "trained"
-    )
+    if not cfg.model.random_encoder:
+        model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
+    kind = "frozen" if cfg.model.freeze_encoder else "trained"
+    of = " of random weights" if cfg.model.random_encoder else ""
+    log.info("model: %s on a %s encoder%s", ", ".join(labels), kind, of)
     return model
 
 

@@ -119,6 +119,9 @@ def check_finetuning(cfg: DictConfig) -> None:
             f"model.context_parallel_size={model.context_parallel_size}: it shares the tokens of long packed "
             "rows, and a classifier's sequences are not packed: use 1"
         )
+    for key in ("freeze_encoder", "random_encoder"):
+        if not isinstance(model[key], bool):
+            raise ConfigError(f"model.{key}={model[key]}: give true or false")
     if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
         raise ConfigError(
             f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is "
