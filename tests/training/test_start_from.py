@@ -75,7 +75,7 @@ def test_a_classifier_takes_the_encoders_weights_or_first_ones_of_its_shape(
         model.build(ParallelSizes(), "fp32")
         found[is_random] = dict(model.bert.named_parameters())
     taken = [name for name in found["false"] if name.startswith(("embedding.", "encoder."))]
-    drawn = [name for name in taken if "word_embeddings" in name or name.endswith((".linear_fc1.weight"))]
+    drawn = [name for name in taken if "word_embeddings" in name or name.endswith(".linear_fc1.weight")]
     assert len(taken) > 12
     assert len(drawn) == 2
     assert all(torch.equal(found["false"][name], of_file[name]) for name in taken)
