@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
+from dnabert_nemo.memory import status_bytes
 from dnabert_nemo.model.step_rates import DataWait, StepRates, peak_memory_gib
 
 
@@ -73,12 +74,14 @@ def test_the_time_a_loader_takes_is_noticed_by_lightnings_loop(tmp_path) -> None
     )
     trainer.fit(Quick(), DataLoader(SlowData()))
     # Lightning takes the first batches ahead, outside its loop
-    assert 0.1 <= wait.take() < 0.5
+    assert 0.1 <= wait.take() < 5
     assert wait.take() == 0
 
 
 def test_memory_is_this_processs() -> None:
+    """It grows by what is held beyond what was held at the most: a quarter of a GiB."""
     before = peak_memory_gib()
-    held = torch.ones(64 * 2**20)  # a quarter of a GiB
+    freed = int(before * 2**30) - status_bytes("VmRSS")
+    held = torch.ones((freed + 2**28) // 4)
     assert held.sum() > 0
     assert before + 0.1 < peak_memory_gib() < before + 0.6
