@@ -6,6 +6,7 @@ Each learns from labelled sequences of one task, of any number of classes C, and
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ class PositionWeights:
         return found
 
 
-class _Logistic:
+class _Logistic(ABC):
     """A logistic regression on features of a sequence, its penalty chosen by validation's MCC."""
 
     def fit(self, train: Labelled, validation: Labelled, seed: int) -> None:
@@ -111,8 +112,9 @@ class _Logistic:
         found: NDArray[np.float64] = self._model.predict_proba(features)
         return found
 
+    @abstractmethod
     def _features(self, sequences: Sequence[str]) -> Any:
-        raise NotImplementedError
+        """Return the features of n sequences, [n, features], dense or sparse."""
 
 
 class OneHotLogistic(_Logistic):
