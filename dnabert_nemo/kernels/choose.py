@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from shutil import which
 
 from dnabert_nemo.errors import ConfigError
 
-ASKED = ("auto", "te", "apex", "triton", "torch")
+ASKED = ("auto", "te", "apex", "triton", "inductor", "torch")
 AMPERE = (8, 0)  # CUDA's compute capability
 _NEEDS = {"te": "transformer_engine", "apex": "apex", "triton": "triton"}
 _REMEDY = "use an NGC image, which has it, or model.kernels=auto, which does without"
@@ -24,8 +25,9 @@ class Kernels:
     Args:
         attention: segments (torch's, one segment at a time), blocks (of a CPU, with a dropout of our own),
             flash (torch's, by cumulative lengths), efficient (torch's memory-efficient one, likewise), te.
-        norm: triton: bias, dropout, residual and LayerNorm in one; torch, apex or te: LayerNorm alone.
-        gelu: bias and GELU: torch, triton.
+        norm: triton or inductor (what torch.compile makes): bias, dropout, residual and LayerNorm in one;
+            torch, apex or te: LayerNorm alone.
+        gelu: bias and GELU: torch, triton, inductor.
         cross_entropy: torch (megatron-core's), triton (its gradient takes the logits' place).
         dropout: where none of these has it: torch, bits (of a CPU).
     """
@@ -43,7 +45,7 @@ class Device:
 
     Args:
         capability: CUDA's compute capability; None for a CPU.
-        has: of transformer_engine, apex and triton, those installed.
+        has: of transformer_engine, apex, triton and c++ (the compiler), those installed.
     """
 
     capability: tuple[int, int] | None
@@ -55,6 +57,8 @@ class Device:
         found = {name for name in ("transformer_engine", "triton") if find_spec(name)}
         if find_spec("apex") and find_spec("apex.normalization"):
             found.add("apex")
+        if which(os.environ.get("CXX", "g++")):
+            found.add("c++")
         return cls(capability, frozenset(found))
 
     @property
@@ -96,14 +100,15 @@ def choose(asked: str, device: Device, *, precision: str) -> Choice:
     _check(asked, device)
     attention = _attention(asked, device, precision)
     fused = _fused(asked, device)
-    norm = (asked, f"model.kernels={asked}") if asked in ("te", "apex") else fused
+    this = (asked, f"model.kernels={asked}")
+    norm = this if asked in ("te", "apex", "inductor") else fused
     dropout = ("torch", "drawn by the GPU" if device.capability else f"model.kernels={asked}")
     if device.capability is None and asked != "torch":
         dropout = ("bits", "a CPU, whose own draws a number for each element")
     pieces = {
         "attention": attention,
         "norm": norm,
-        "gelu": fused,
+        "gelu": this if asked == "inductor" else fused,
         "cross_entropy": fused,
         "dropout": dropout,
     }
@@ -116,6 +121,8 @@ def choose(asked: str, device: Device, *, precision: str) -> Choice:
 def _check(asked: str, device: Device) -> None:
     if asked not in ASKED:
         raise ConfigError(f"model.kernels={asked} is not known: choose one of {', '.join(ASKED)}")
+    if asked == "inductor":
+        _check_inductor(device)
     if asked not in _NEEDS:
         return
     if _NEEDS[asked] not in device.has:
@@ -126,6 +133,19 @@ def _check(asked: str, device: Device) -> None:
         needed = "a GPU of capability 8.0 (Ampere) or later" if asked == "triton" else "a GPU"
         raise ConfigError(
             f"model.kernels={asked} needs {needed}, and this is {device}: use model.kernels=auto"
+        )
+
+
+def _check_inductor(device: Device) -> None:
+    """Inductor writes C++ for a CPU, and Triton for a GPU."""
+    if device.capability is None and "c++" not in device.has:
+        raise ConfigError(
+            "model.kernels=inductor: there is no C++ compiler here: install g++, or name yours in CXX"
+        )
+    if device.capability is not None and not device.compiles_triton:
+        raise ConfigError(
+            f"model.kernels=inductor needs Triton and a GPU of capability 8.0 (Ampere) or later, and this is "
+            f"{device}{'' if 'triton' in device.has else ' without Triton'}: use model.kernels=auto"
         )
 
 

@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from megatron.core.transformer.transformer_layer import TransformerLayer
 from megatron.core.utils import make_viewless_tensor, nvtx_range_pop, nvtx_range_push
 
-from dnabert_nemo.kernels.bias_gelu import bias_gelu
+from dnabert_nemo.kernels import bias_gelu, inductor, residual_norm
 from dnabert_nemo.kernels.dropout import dropout as dropout_by_bits
-from dnabert_nemo.kernels.residual_norm import residual_dropout_norm
 from dnabert_nemo.megatron.attention import ReadingAttention, Segments
 from dnabert_nemo.megatron.norm import LayerNorm, layer_norm
 from dnabert_nemo.megatron.shape import BertConfig
+
+_GELU = {"triton": bias_gelu.bias_gelu, "inductor": inductor.bias_gelu}
+_NORM = {"triton": residual_norm.residual_dropout_norm, "inductor": inductor.residual_dropout_norm}
 
 
 def dropped(x: torch.Tensor, p: float, config: BertConfig) -> torch.Tensor:
@@ -90,7 +92,8 @@ def _mlp(layer: TransformerLayer, normed: torch.Tensor) -> _Biased:
     """Return the second product of the MLP: H to F, bias and erf GELU, F to H."""
     nvtx_range_push("mlp")
     inner, bias = layer.mlp.linear_fc1(normed)
-    inner = bias_gelu(inner, bias) if layer.config.kernels.gelu == "triton" else F.gelu(inner.add_(bias))
+    fused = _GELU.get(layer.config.kernels.gelu)
+    inner = fused(inner, bias) if fused else F.gelu(inner.add_(bias))
     product: _Biased = layer.mlp.linear_fc2(inner)
     nvtx_range_pop("mlp")
     return product
@@ -108,10 +111,10 @@ def _sum_and_norm(
     layer: TransformerLayer, biased: _Biased, residual: torch.Tensor, norm: LayerNorm
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return residual + dropout(product + bias), and its LayerNorm."""
-    if layer.config.kernels.norm == "triton":
+    if fused := _NORM.get(layer.config.kernels.norm):
         product, bias = biased
         p = layer.hidden_dropout if layer.training else 0.0
-        return residual_dropout_norm(product, bias, residual, norm.weight, norm.bias, p=p, eps=norm.eps)
+        return fused(product, bias, residual, norm.weight, norm.bias, p=p, eps=norm.eps)
     summed = _sum(layer, biased, residual)
     return summed, norm(summed)
 

@@ -23,7 +23,7 @@ class LayerNorm(torch.nn.LayerNorm):
 
 
 def layer_norm(config: BertConfig) -> Any:
-    """Return the class of a config's LayerNorm; Triton's kernel works on the parameters of torch's."""
+    """Return the class of a config's LayerNorm; what is fused works on the parameters of torch's."""
     if config.kernels.norm == "apex":
         from megatron.core.fusions.fused_layer_norm import FusedLayerNorm
 

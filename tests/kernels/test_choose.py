@@ -14,6 +14,7 @@ from dnabert_nemo.kernels.choose import ASKED, Device, Kernels, choose
 CPU, VOLTA, AMPERE, HOPPER = None, (7, 0), (8, 0), (9, 0)
 BARE: frozenset[str] = frozenset()
 TRITON = frozenset({"triton"})
+COMPILER = frozenset({"c++"})
 IMAGE = frozenset({"triton", "transformer_engine", "apex"})  # what an NGC image has
 
 ON_CPU = Kernels("blocks", "torch", "torch", "torch", "bits")
@@ -34,6 +35,7 @@ TABLE = [
     (("auto", CPU, BARE, "bf16"), ON_CPU),
     (("torch", CPU, IMAGE, "fp32"), Kernels()),
     (("torch", CPU, BARE, "bf16"), Kernels()),
+    (("inductor", CPU, COMPILER, "fp32"), Kernels("blocks", "inductor", "inductor", "torch", "bits")),
     (("auto", VOLTA, BARE, "fp16"), PLAIN),
     (("auto", VOLTA, IMAGE, "fp16"), PLAIN),
     (("auto", VOLTA, TRITON, "fp32"), PLAIN),
@@ -52,6 +54,7 @@ TABLE = [
     (("apex", AMPERE, IMAGE, "bf16"), Kernels("flash", "apex", "triton", "triton", "torch")),
     (("apex", AMPERE, frozenset({"apex"}), "bf16"), Kernels("flash", "apex", "torch", "torch", "torch")),
     (("te", AMPERE, IMAGE, "bf16"), Kernels("te", "te", "triton", "triton", "torch")),
+    (("inductor", AMPERE, TRITON, "bf16"), Kernels("flash", "inductor", "inductor", "triton", "torch")),
     (("auto", HOPPER, TRITON, "bf16"), FUSED),
     (("auto", HOPPER, IMAGE, "fp8"), FUSED),
     (("auto", HOPPER, BARE, "fp32"), PLAIN),
@@ -109,6 +112,22 @@ def test_a_reason_names_what_decided(given, piece: str, says: str) -> None:
         ("te", CPU, IMAGE, "model.kernels=te needs a GPU, and this is a CPU", "use model.kernels=auto"),
         ("apex", CPU, IMAGE, "model.kernels=apex needs a GPU, and this is a CPU", "use model.kernels=auto"),
         (
+            "inductor",
+            CPU,
+            TRITON,
+            "model.kernels=inductor: there is no C++ compiler here",
+            "install g++, or name yours in CXX",
+        ),
+        (
+            "inductor",
+            VOLTA,
+            IMAGE,
+            "model.kernels=inductor needs Triton and a GPU of capability 8.0 (Ampere) or later, and this is "
+            "capability 7.0",
+            "use model.kernels=auto",
+        ),
+        ("inductor", HOPPER, COMPILER, "capability 9.0 without Triton", "use model.kernels=auto"),
+        (
             "triton",
             VOLTA,
             TRITON,
@@ -148,3 +167,13 @@ def test_the_apex_of_pypi_is_not_nvidias(tmp_path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "apex" / "normalization.py").write_text("")
     assert "apex" in Device.here(CPU).has
     del sys.modules["apex"]  # which looking for its part has imported
+
+
+def test_a_compiler_is_looked_for_where_inductor_does(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o755)
+    monkeypatch.setenv("CXX", str(mine))
+    assert "c++" in Device.here(CPU).has
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    assert "c++" not in Device.here(CPU).has

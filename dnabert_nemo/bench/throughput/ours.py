@@ -67,6 +67,13 @@ def ablation(best: Kernels) -> dict[str, Way]:
     return ways
 
 
+def compiled(best: Kernels) -> dict[str, Way]:
+    """Return what may stand in place of the device's choice of kernels: what torch.compile fuses."""
+    return {
+        "norm, gelu: inductor, by torch.compile": Way(kernels=replace(best, norm="inductor", gelu="inductor"))
+    }
+
+
 def all_of(best: Kernels) -> Way:
     """Return the last way of the ablation."""
     return list(ablation(best).values())[-1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from dnabert_nemo.bench.table import Row
 from dnabert_nemo.bench.throughput.figures import Measured, compared, memory_compared
 from dnabert_nemo.bench.throughput.group import Entry, measure
-from dnabert_nemo.bench.throughput.ours import OurTraining, Way, ablation, all_of
+from dnabert_nemo.bench.throughput.ours import OurTraining, Way, ablation, all_of, compiled
 from dnabert_nemo.bench.throughput.peers import MODERN, NAMES, ORIGINAL, SDPA, PeerTraining
 from dnabert_nemo.bench.throughput.plots import Bars, Plot
 from dnabert_nemo.bench.throughput.samples import Data, DrawnSteps, Setting
@@ -94,16 +94,14 @@ def training(settings: Settings, parts: Sequence[str], shards: dict[int, Path], 
 def _add_ablation(
     settings: Settings, section: Section, title: str, setting: Setting, data: DrawnSteps, folder: Path
 ) -> None:
-    ways = ablation(settings.kernels.kernels)
-    *before, last = ways
-    names = [*before, f"{last} = {OURS}"]
-    entries = [
-        _ours(settings, name, way, setting, data) for name, way in zip(names, ways.values(), strict=True)
-    ]
+    best = settings.kernels.kernels
+    *before, (last, way) = ablation(best).items()
+    named = [*before, (f"{last} = {OURS}", way), *compiled(best).items()]
+    entries = [_ours(settings, name, way, setting, data) for name, way in named]
     title = f"ours, step by step: {title}"
     gains = measure(title, entries, settings.other_turns, folder, is_gpu=settings.here.is_gpu)
     section.groups.append(Group(title, gains, is_ladder=True))
-    section.judged.append(compared("ours, beside the first row", gains[-1], gains[0]))
+    section.judged.append(compared("ours, beside the first row", gains[len(before)], gains[0]))
     section.plots.append(_bars("ablation.png", title, gains))
 
 
