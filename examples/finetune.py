@@ -24,9 +24,10 @@ def main(cfg: DictConfig) -> None:
 
     cfg = build.with_encoder(cfg)
     data = build.labelled_data(cfg, dataset.splits["train"], dataset.splits["validation"])
-    model = build.classifier(cfg, LABELS)
+    model = build.classifier(cfg, LABELS, data)
     trainer = build.trainer(cfg)
     trainer.fit(model, data)
+    build.take_best(cfg, model)
     model.save_to(str(build.nemo_path(cfg)))
 
 

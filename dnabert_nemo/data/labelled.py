@@ -1,6 +1,6 @@
 """Labelled sequences for a classifier: windows in, packed batches of tokens (or of ready features) out.
 
-Shapes: T tokens of a micro batch, B samples in it, H hidden.
+Shapes: T tokens of a micro batch, B samples in it, P tokens of these that are pooled, H hidden.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from dnabert_nemo.data.packing import NUM_ENDS
+from dnabert_nemo.data.pooling import pooled
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import encode
 from dnabert_nemo.kmer.ids import kmer_ids
@@ -30,7 +31,8 @@ class LabelledBatch:
     ids: Tensor  # int64 [T]
     positions: Tensor  # int64 [T]
     segment_lengths: tuple[int, ...]  # sums to T; what pads the batch is segments of its own
-    pooled_at: Tensor  # int64 [B]: where in T the token is that stands for the sample
+    pooled_at: Tensor  # int64 [P]: where in T the tokens are that stand for the samples, in order
+    pooled_lengths: tuple[int, ...]  # [B]: how many each sample has; sums to P
     labels: Tensor  # int64 [B]
     features: Tensor | None = None  # [B, H]
 
@@ -41,9 +43,9 @@ class LabelledBatch:
 
     @property
     def read_lengths(self) -> tuple[int, ...]:
-        """How many of these places each segment has: one, or none in those that pad."""
-        samples = len(self.pooled_at)
-        return (1,) * samples + (0,) * (len(self.segment_lengths) - samples)
+        """How many of these places each segment has: none in those that pad."""
+        padding = len(self.segment_lengths) - len(self.pooled_lengths)
+        return self.pooled_lengths + (0,) * padding
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledBatch:
         """Copy every tensor to a device."""
@@ -73,18 +75,30 @@ class LabelledStep:
 
 
 class LabelledSequences:
-    """Sequences of A, C, G and T with integer labels; the token at a sequence's centre stands for it.
+    """Sequences of A, C, G and T with integer labels.
+
+    Args:
+        pooling: one of POOLINGS, what stands for a sequence.
+        multiple_of: the room of a sequence is that of the longest, as a multiple of this, if the model has as
+            much.
 
     Raises:
-        ConfigError: a sequence has more k-mers than the model has positions.
+        ConfigError: a sequence has no k-mer, or more than the model has positions.
     """
 
     def __init__(
-        self, sequences: Sequence[str], labels: Sequence[int], *, k: int, max_positions: int
+        self,
+        sequences: Sequence[str],
+        labels: Sequence[int],
+        *,
+        k: int,
+        max_positions: int,
+        pooling: str = "centre",
+        multiple_of: int = 16,
     ) -> None:
+        self.pooling = pooling
         self.labels = np.asarray(labels, dtype=np.int64)
         self.kmers = [kmer_ids(encode(sequence), k).astype(np.int64) for sequence in sequences]
-        self.max_positions = max_positions
         self.features: Tensor | None = None
         longest = max(map(len, self.kmers), default=0) + NUM_ENDS
         if longest > max_positions:
@@ -93,6 +107,12 @@ class LabelledSequences:
                 f"model.max_position_embeddings={max_positions}: "
                 "make the windows shorter, or use a model with more positions"
             )
+        if not all(map(len, self.kmers)):
+            raise ConfigError(
+                f"a sequence of the dataset has fewer than the {k} bases of a k-mer: leave it out, or use a "
+                "model with a smaller k"
+            )
+        self.room = min(max_positions, -(-longest // multiple_of) * multiple_of)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,26 +126,32 @@ class LabelledSequences:
         return found.hexdigest()
 
     def batch(self, samples: np.ndarray, num_samples: int) -> LabelledBatch:
-        """Lay the samples end to end in the room of `num_samples` full ones, the rest PAD."""
+        """Lay the samples end to end in the room of `num_samples`, the rest PAD."""
         labels = torch.from_numpy(self.labels[samples])
         none = torch.empty(0, dtype=torch.int64)
         if self.features is not None:
-            return LabelledBatch(none, none, (), none, labels, self.features[torch.from_numpy(samples)])
-        ids = np.full(num_samples * self.max_positions, PAD, dtype=np.int64)
-        lengths, pooled_at, at = [], [], 0
+            return LabelledBatch(none, none, (), none, (), labels, self.features[torch.from_numpy(samples)])
+        ids = np.full(num_samples * self.room, PAD, dtype=np.int64)
+        lengths: list[int] = []
+        pooled_at: list[int] = []
+        pooled_lengths: list[int] = []
+        at = 0
         for sample in samples:
             kmers = self.kmers[sample]
             ids[at], ids[at + 1 : at + 1 + len(kmers)], ids[at + 1 + len(kmers)] = CLS, kmers, SEP
-            pooled_at.append(at + 1 + len(kmers) // 2)
+            places = pooled(self.pooling, len(kmers))
+            pooled_at.extend(range(at + places.start, at + places.stop))
+            pooled_lengths.append(len(places))
             lengths.append(len(kmers) + NUM_ENDS)
             at += lengths[-1]
-        full, rest = divmod(len(ids) - at, self.max_positions)
-        lengths += [self.max_positions] * full + [rest] * (rest > 0)
+        full, rest = divmod(len(ids) - at, self.room)
+        lengths += [self.room] * full + [rest] * (rest > 0)
         return LabelledBatch(
             ids=torch.from_numpy(ids),
             positions=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
             segment_lengths=tuple(lengths),
             pooled_at=torch.tensor(pooled_at, dtype=torch.int64),
+            pooled_lengths=tuple(pooled_lengths),
             labels=labels,
         )
 

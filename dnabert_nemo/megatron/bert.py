@@ -1,9 +1,9 @@
 """BERT for packed rows: Megatron's embedding and transformer block, then the head of the task.
 
-T packed tokens (of this rank, under context parallelism), M masked places, B samples, H hidden, V padded
-vocabulary, C classes, R tensor-parallel ranks. Hidden states are Megatron's [T, 1, H], or [T / R, 1, H]
-between layers under sequence parallelism. A stage is one run of layers; `Runs` holds those of a rank that has
-several.
+T packed tokens (of this rank, under context parallelism), M masked places, B samples, P pooled tokens of
+these, H hidden, V padded vocabulary, C classes, R tensor-parallel ranks. Hidden states are Megatron's
+[T, 1, H], or [T / R, 1, H] between layers under sequence parallelism. A stage is one run of layers; `Runs`
+holds those of a rank that has several.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class BertForMaskedLM(LanguageModule):  # type: ignore[misc]
 
 
 class BertForClassification(MegatronModule):  # type: ignore[misc]
-    """A stage of a classifier, as of the language model; its head is H-64-C on one token of each sample."""
+    """A stage of a classifier, as of the language model; its head is H-64-C on what is pooled of a sample."""
 
     def __init__(self, config: BertConfig, shape: BertShape, num_classes: int, run: int = 0) -> None:
         super().__init__(config=config)
@@ -111,11 +111,11 @@ class BertForClassification(MegatronModule):  # type: ignore[misc]
         return self.head(features) if self.post_process else features
 
     def features(self, batch: Any) -> torch.Tensor:
-        """Return the hidden state [B, H] at each `batch.pooled_at`, or this stage's hidden states."""
+        """Return the mean [B, H] of each sample's states at `batch.pooled_at`, or this stage's states."""
         hidden = _hidden_states(self, batch)
         if not self.post_process:
             return hidden
-        return _at_read(hidden, batch.pooled_at, self.config)[:, 0]
+        return _means(_at_read(hidden, batch.pooled_at, self.config)[:, 0], batch.pooled_lengths)
 
 
 Stage = BertForMaskedLM | BertForClassification
@@ -177,6 +177,14 @@ def _reads(stage: Stage) -> bool:
 def _at_read(hidden: torch.Tensor, at: torch.Tensor, config: BertConfig) -> torch.Tensor:
     """Return the hidden states at the places that are read, where a last layer has not left out the rest."""
     return hidden if config.last_layer_where_read else _whole_rows(hidden, config).index_select(0, at)
+
+
+def _means(hidden: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+    """Average [P, H] over so many rows for each sample, to [B, H]; in fp32, as the sums are long."""
+    if hidden.shape[0] == len(lengths):
+        return hidden
+    counts = torch.tensor(lengths, device=hidden.device)
+    return torch.segment_reduce(hidden.float(), "mean", lengths=counts).to(hidden.dtype)
 
 
 def _whole_rows(hidden: torch.Tensor, config: BertConfig) -> torch.Tensor:

@@ -5,6 +5,7 @@ M masked places, J hidden bases, V padded vocabulary, R tensor-parallel ranks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,10 +84,16 @@ def _vocab_parallel_argmax(logits: torch.Tensor) -> torch.Tensor:
 
 
 class ClassificationLoss:
-    """Cross-entropy over samples and, from the same logits, the confusion of `num_classes` classes."""
+    """Cross-entropy over samples and, from the same logits, the confusion of `num_classes` classes.
 
-    def __init__(self, num_classes: int) -> None:
+    Args:
+        weights: [C], what a sample of each class counts; None: one. The loss is divided by the number of
+            samples all the same: weights whose mean over the samples is one leave its size as it is.
+    """
+
+    def __init__(self, num_classes: int, weights: Sequence[float] | None = None) -> None:
         self.num_classes = num_classes
+        self.weights = None if weights is None else torch.tensor(weights)
         cells = [f"{true}->{called}" for true in range(num_classes) for called in range(num_classes)]
         self.sum_names = ("loss", "samples", *cells)
 
@@ -96,7 +103,9 @@ class ClassificationLoss:
         Args:
             logits: [B, C].
         """
-        loss = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+        if self.weights is not None:
+            self.weights = self.weights.to(logits.device)
+        loss = F.cross_entropy(logits.float(), batch.labels, self.weights, reduction="sum")
         count = torch.tensor(batch.labels.numel(), dtype=torch.int, device=logits.device)
         cells = batch.labels * self.num_classes + logits.detach().argmax(-1)
         confusion = torch.bincount(cells, minlength=self.num_classes**2)

@@ -10,8 +10,16 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
-from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
+from megatron.core.optimizer import (
+    MegatronOptimizer,
+    OptimizerConfig,
+    get_megatron_optimizer,
+    get_standard_config_overrides,
+)
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+from megatron.core.optimizer.optimizer_config import ParamKey, ParamPredicate
+from megatron.core.transformer.transformer_layer import TransformerLayer
 
 from dnabert_nemo.megatron import optimizer_shards
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
@@ -73,11 +81,13 @@ class MegatronAdamW(torch.optim.Optimizer):
                 use_distributed_optimizer=settings.distributed,
             ),
             list(model),
+            _rate_shares(model, settings.layer_decay),
         )
         for each in self.megatron.chained_optimizers:
             _use_torchs_kernel(each, settings)
-        for group in self.megatron.param_groups:  # Megatron leaves this product to a scheduler of its own
+        for group in self.megatron.param_groups:  # Megatron leaves products to a scheduler of its own
             group["weight_decay"] = settings.weight_decay * group["wd_mult"]
+            group["lr"] = settings.lr * group["lr_mult"]
         config.grad_scale_func = self.megatron.scale_loss if config.fp16 else None
         self._model = model
         self._device = next(iter(model.parameters())).device
@@ -268,6 +278,29 @@ class MegatronAdamW(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the state is sharded and travels through `checkpoint`."""
         return {}
+
+
+def _rate_shares(model: torch.nn.ModuleList, layer_decay: float) -> dict[ParamKey, Any] | None:
+    """Say which parameters have which share of the schedule's rate, beside what Megatron says by itself."""
+    if layer_decay == 1.0:
+        return None
+    config = model[0].config
+    depths = {id(p): depth for stage in model for p, depth in _depths(stage)}
+    shares: dict[ParamKey, Any] = get_standard_config_overrides(OptimizerConfig())
+    for depth in range(config.num_layers + 1):
+        name = f"depth_{depth}"
+        is_there = ParamPredicate(name=name, fn=lambda p, depth=depth: depths.get(id(p)) == depth)
+        shares[ParamKey(predicate=is_there)] = {"lr_mult": layer_decay ** (config.num_layers + 1 - depth)}
+    return shares
+
+
+def _depths(stage: torch.nn.Module) -> Iterator[tuple[torch.nn.Parameter, int]]:
+    """Walk over the parameters of the embedding, depth 0, and of the layers, counted over all stages."""
+    for module in stage.modules():
+        if isinstance(module, LanguageModelEmbedding):
+            yield from ((parameter, 0) for parameter in module.parameters())
+        elif isinstance(module, TransformerLayer):
+            yield from ((parameter, module.layer_number) for parameter in module.parameters())
 
 
 @contextmanager

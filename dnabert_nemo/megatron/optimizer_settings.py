@@ -27,7 +27,9 @@ class OptimizerSettings:
 
     All three are torch's fused kernel, over Megatron's fp32 main weights. `adamw` and `fused_adam`, NeMo's
     name, are the same; of `distributed_fused_adam` the state is shared out over the data-parallel ranks. A
-    gradient longer than `clip_grad` is shortened to it, 0 for never.
+    gradient longer than `clip_grad` is shortened to it, 0 for never. With `layer_decay` d below one the rate
+    of layer l of L is d^(L + 1 - l) of the schedule's, of the embedding d^(L + 1), and of a head the whole
+    (Clark et al. 2020, arXiv:2003.10555, for fine-tuning).
 
     Raises:
         ConfigError: a value that cannot work, by the name of its key.
@@ -39,6 +41,7 @@ class OptimizerSettings:
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
     clip_grad: float = 1.0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -51,6 +54,10 @@ class OptimizerSettings:
             raise ConfigError(f"model.optim.betas={list(self.betas)}: give two numbers, as in [0.9,0.98]")
         for place, beta in enumerate(self.betas):
             number(f"model.optim.betas[{place}]", beta, least=0, below=1)
+        if not 0 < number("model.optim.layer_decay", self.layer_decay) <= 1:
+            raise ConfigError(
+                f"model.optim.layer_decay={self.layer_decay}: give a number above 0, up to 1 for no decay"
+            )
         if number("trainer.gradient_clip_val", self.clip_grad, least=0) == math.inf:
             raise ConfigError("trainer.gradient_clip_val=inf: give 0 for no clipping")
 

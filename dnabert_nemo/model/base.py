@@ -137,7 +137,7 @@ class MegatronModel(ModelPT):
                 training=training,
             )
         if training:
-            self._last_rate = self.optimizer.param_groups[0]["lr"]
+            self._last_rate = max(group["lr"] for group in self.optimizer.param_groups)
             optimizer.step(loss=sums[0] / sums[1])
             scheduler.step()
         return dict(zip(self.sum_names, sums, strict=True))

@@ -1,4 +1,4 @@
-"""A classifier of sequences as a NeMo model: the pre-trained encoder, then H-64-C on the centre token."""
+"""A classifier of sequences as a NeMo model: the pre-trained encoder, then H-64-C on what is pooled of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class DnabertClassifier(MegatronModel):
         return BertForClassification(config, self.shape, len(self.cfg.labels), run)
 
     def new_loss(self) -> ClassificationLoss:
-        return ClassificationLoss(len(self.cfg.labels))
+        return ClassificationLoss(len(self.cfg.labels), self.cfg.get("class_weights"))
 
     def take(self, whole: dict[str, Tensor]) -> None:
         """Take a classifier's tensors whole, or a language model's encoder under a new head."""
@@ -75,6 +75,7 @@ class DnabertClassifier(MegatronModel):
             [0] * len(sequences),
             k=self.cfg.tokenizer.k,
             max_positions=self.shape.max_position_embeddings,
+            pooling=self.cfg.get("pooling", "centre"),  # which files of earlier versions do not name
         )
         self.bert.eval()
         steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
@@ -142,5 +143,25 @@ class DnabertClassifier(MegatronModel):
         self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
 
     def _means(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        correct = sum(sums[f"{label}->{label}"] for label in range(len(self.cfg.labels)))
-        return {"loss": sums["loss"] / sums["samples"], "accuracy": correct / sums["samples"]}
+        classes = range(len(self.cfg.labels))
+        confusion = torch.stack([sums[f"{true}->{called}"] for true in classes for called in classes])
+        confusion = confusion.view(len(classes), len(classes))
+        return {
+            "loss": sums["loss"] / sums["samples"],
+            "accuracy": confusion.trace() / sums["samples"],
+            "mcc": matthews_correlation(confusion),
+        }
+
+
+def matthews_correlation(confusion: Tensor) -> Tensor:
+    """Return the correlation of true and called classes, 0 where one of the two is constant.
+
+    R_K of Gorodkin 2004 (Comput. Biol. Chem. 28:367), which for two classes is Matthews'.
+
+    Args:
+        confusion: [C, C] counts, a row for each true class.
+    """
+    total, true, called = confusion.sum(), confusion.sum(1), confusion.sum(0)
+    covariance = confusion.trace() * total - true @ called
+    spread = ((total**2 - true @ true) * (total**2 - called @ called)).sqrt()
+    return torch.where(spread > 0, covariance / spread.clamp(min=1), 0.0)

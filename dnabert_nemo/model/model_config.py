@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dnabert_nemo.data.pooling import POOLINGS
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import MAX_K
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, SHAPE_KEYS, BertShape, wrong_number
@@ -65,6 +66,10 @@ def tensors_of(config: Mapping[str, Any]) -> Shapes:
             raise ConfigError("has no list of labels")
         if not isinstance(config.get("freeze_encoder"), bool):
             raise ConfigError("has no freeze_encoder, true or false")
+        if config.get("pooling", "centre") not in POOLINGS:
+            raise ConfigError(
+                f"has pooling={config['pooling']!a:.40}, which is none of {', '.join(POOLINGS)}"
+            )
         tensors = classifier_tensors(shape, len(labels))
     else:
         raise ConfigError(f"has target={target!a:.80}, which is no model of dnabert_nemo")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
@@ -21,12 +23,13 @@ from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kernels.choose import Device
 from dnabert_nemo.kernels.choose import choose as choose_kernels
-from dnabert_nemo.megatron import checkpoint
+from dnabert_nemo.megatron import checkpoint, checkpoint_weights
 from dnabert_nemo.megatron.bert_shape import MOST, SHAPE_KEYS, BertShape
+from dnabert_nemo.megatron.tensor_shapes import classifier_tensors
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.model_config import ENCODER_KEYS, LANGUAGE_MODEL
 from dnabert_nemo.training.callbacks import PlainLines, ReturnedMemory
-from dnabert_nemo.training.check import check_finetuning, launch_of, sizes_of
+from dnabert_nemo.training.check import BALANCED, check_finetuning, launch_of, sizes_of
 from dnabert_nemo.training.checkpoints import BestCheckpoints, LatestCheckpoints
 from dnabert_nemo.training.data_config import data_paths, masking, step_shape
 from dnabert_nemo.training.launch import end_with_first_rank
@@ -110,7 +113,12 @@ def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSpl
     model = cfg.model
     encoded = [
         LabelledSequences(
-            split.sequences, split.labels, k=model.tokenizer.k, max_positions=model.max_position_embeddings
+            split.sequences,
+            split.labels,
+            k=model.tokenizer.k,
+            max_positions=model.max_position_embeddings,
+            pooling=model.pooling,
+            multiple_of=math.lcm(16, model.tensor_model_parallel_size),  # for fp8, and to share tokens out
         )
         for split in (train, validation)
     ]
@@ -119,15 +127,43 @@ def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSpl
     return LabelledDataModule(*encoded, shape, seed=model.seed)
 
 
-def classifier(cfg: DictConfig, labels: Sequence[str]) -> DnabertClassifier:
-    """Make a classifier on the encoder of `restore_from_path`, or on one of its shape with first weights."""
-    model = DnabertClassifier(OmegaConf.merge(cfg.model, {"labels": list(labels)}))
+def classifier(cfg: DictConfig, labels: Sequence[str], data: LabelledDataModule) -> DnabertClassifier:
+    """Make a classifier on the encoder of `restore_from_path`, or on one of its shape with first weights.
+
+    Raises:
+        ConfigError: weights of classes that are not as many as the labels, or a label without a sample.
+    """
+    counts = np.bincount(data.train.labels, minlength=len(labels))
+    if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
+        raise ConfigError(
+            f"no sequence to train on has the label {missing[0]}: leave the label out, or add some"
+        )
+    weights = class_weights(cfg.model.class_weights, counts)
+    model = DnabertClassifier(OmegaConf.merge(cfg.model, {"labels": list(labels), "class_weights": weights}))
     if not cfg.model.random_encoder:
         model.start_from(nemo_file.read(Path(cfg.restore_from_path)), cfg.restore_from_path)
     kind = "frozen" if cfg.model.freeze_encoder else "trained"
     of = " of random weights" if cfg.model.random_encoder else ""
     log.info("model: %s on a %s encoder%s", ", ".join(labels), kind, of)
     return model
+
+
+def class_weights(asked: str | Sequence[float] | None, counts: Sequence[int]) -> list[float] | None:
+    """Return what a sample of each class counts; balanced: n / (C n_c), whose mean over the samples is one.
+
+    Raises:
+        ConfigError: not as many as there are classes, or all zero.
+    """
+    if asked is None:
+        return None
+    if asked == BALANCED:
+        return [float(sum(counts) / (len(counts) * count)) for count in counts]
+    weights = list(map(float, asked))
+    if len(weights) != len(counts) or not any(weights):
+        raise ConfigError(
+            f"model.class_weights={weights}: give {len(counts)}, a number for each label, not all of them 0"
+        )
+    return weights
 
 
 def trainer(cfg: DictConfig) -> Trainer:
@@ -202,6 +238,17 @@ def _check_alike(cfg: DictConfig, file: dict[str, Any]) -> None:
     if there:
         asked = " ".join(f"{key}={value}" for key, value in there.items())
         raise ConfigError(f"restore_from_path={cfg.restore_from_path} holds another model: pass {asked}")
+
+
+def take_best(cfg: DictConfig, model: DnabertClassifier) -> None:
+    """Put the best checkpoint's weights into a model whose run stops early; every rank calls."""
+    if not cfg.exp_manager.create_early_stopping_callback:
+        return
+    (best,) = (each for each in model.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoints))
+    path = Path(model.trainer.strategy.broadcast(best.best_model_path))
+    shapes = classifier_tensors(model.shape, len(model.labels))
+    model.take(checkpoint_weights.read_weights(path, shapes))
+    log.info("the weights are those of %s, the best by %s", path.name, best.monitor)
 
 
 def nemo_path(cfg: DictConfig) -> Path:

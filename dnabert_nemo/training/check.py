@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dnabert_nemo.data.joined import JoinedSets
+from dnabert_nemo.data.pooling import POOLINGS
 from dnabert_nemo.data.sampling import LENGTH_MIXES
 from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kernels.choose import ASKED
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, BertShape, wrong_number
-from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
+from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings, number
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.schedules import ScheduleSettings
 from dnabert_nemo.megatron.sizes import ParallelSizes
@@ -26,6 +28,7 @@ from dnabert_nemo.training.micro_batch import know_rows_that_fit
 from dnabert_nemo.training.precision import PRECISIONS, check_fp8
 
 NSYS = "nsys"  # trainer.profile
+BALANCED = "balanced"  # model.class_weights
 _COUNTS = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -122,11 +125,48 @@ def check_finetuning(cfg: DictConfig) -> None:
     for key in ("freeze_encoder", "random_encoder"):
         if not isinstance(model[key], bool):
             raise ConfigError(f"model.{key}={model[key]}: give true or false")
+    if model.pooling not in POOLINGS:
+        raise ConfigError(f"model.pooling={model.pooling} is not known: choose one of {', '.join(POOLINGS)}")
+    _check_class_weights(model.class_weights)
+    _check_early_stopping(cfg.exp_manager)
     if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
         raise ConfigError(
             f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is "
             "run once, "
             "ahead of training, and its head trains on one stage: use 1, or model.freeze_encoder=false"
+        )
+
+
+def _check_class_weights(weights: object) -> None:
+    if weights is None or weights == BALANCED:
+        return
+    if not isinstance(weights, ListConfig):
+        raise ConfigError(
+            f"model.class_weights={weights}: give null, {BALANCED}, or a list with a number for each label"
+        )
+    for at, weight in enumerate(weights):
+        if number(f"model.class_weights[{at}]", weight, least=0) == math.inf:
+            raise ConfigError(f"model.class_weights[{at}]=inf: give a number")
+
+
+def _check_early_stopping(exp_manager: DictConfig) -> None:
+    asked = exp_manager.create_early_stopping_callback
+    if not isinstance(asked, bool):
+        raise ConfigError(f"exp_manager.create_early_stopping_callback={asked}: give true or false")
+    by, keep = exp_manager.early_stopping_callback_params, exp_manager.checkpoint_callback_params
+    if not asked:
+        return
+    for key in ("monitor", "mode"):
+        if by[key] != keep[key]:
+            raise ConfigError(
+                f"exp_manager.early_stopping_callback_params.{key}={by[key]}, and "
+                f"exp_manager.checkpoint_callback_params.{key}={keep[key]}: give both the same, as what is "
+                "kept at the end is the best checkpoint"
+            )
+    if keep.save_top_k == 0:
+        raise ConfigError(
+            "exp_manager.checkpoint_callback_params.save_top_k=0 keeps no best checkpoint, which a run that "
+            "stops early ends with: give 1"
         )
 
 

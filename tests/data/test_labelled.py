@@ -121,11 +121,12 @@ def test_a_batch_lays_its_samples_end_to_end() -> None:
     given = ["ACGTACG", "TTTTTTTTTTTT", "GAT"]
     data = LabelledSequences(given, [2, 0, 1], k=K, max_positions=MAX_POSITIONS)
     batch = data.batch(np.array([1, 2, 0]), 3)
-    assert batch.ids.shape == batch.positions.shape == (3 * MAX_POSITIONS,)
+    assert data.room == 16  # of the longest, 12 tokens
+    assert batch.ids.shape == batch.positions.shape == (3 * data.room,)
     assert batch.labels.tolist() == [0, 1, 2]
     assert batch.segment_lengths[:3] == (12, 3, 7)
-    assert sum(batch.segment_lengths) == 3 * MAX_POSITIONS
-    assert max(batch.segment_lengths) <= MAX_POSITIONS
+    assert sum(batch.segment_lengths) == 3 * data.room
+    assert max(batch.segment_lengths) <= data.room
     ids, positions = batch.ids.split(batch.segment_lengths), batch.positions.split(batch.segment_lengths)
     for segment, text in zip(ids, [given[1], given[2], given[0]], strict=False):
         assert segment[0] == CLS
@@ -148,6 +149,31 @@ def test_the_pooled_token_lies_over_the_centre(k: int) -> None:
         assert abs(centre - (60 - 1) / 2) <= 0.5
         if k > 1:
             assert first <= 29 < 30 < first + k  # the two bases in the middle, where a splice site stands
+
+
+@pytest.mark.parametrize(
+    ("pooling", "places"), [("centre", [3, 12]), ("cls", [0, 7]), ("mean", [1, 2, 3, 4, 5, *range(8, 16)])]
+)
+def test_what_is_pooled_is_one_token_or_all_k_mers(pooling: str, places: list[int]) -> None:
+    data = LabelledSequences(["ACGTACG", "ACGTACGTAC"], [0, 1], k=3, max_positions=32, pooling=pooling)
+    batch = data.batch(np.array([0, 1]), 3)
+    assert batch.pooled_at.tolist() == batch.read_at.tolist() == places
+    counts = (5, 8) if pooling == "mean" else (1, 1)
+    assert batch.pooled_lengths == counts
+    assert batch.read_lengths[:2] == counts and not any(batch.read_lengths[2:])
+    assert len(batch.read_lengths) == len(batch.segment_lengths)
+
+
+def test_short_sequences_take_room_of_their_own_length() -> None:
+    given = [
+        LabelledSequences(["A" * 71], [0], k=3, max_positions=512, multiple_of=m).room for m in (1, 16, 24)
+    ]
+    assert given == [71, 80, 72]
+
+
+def test_a_sequence_without_a_k_mer_is_refused() -> None:
+    with pytest.raises(ConfigError, match="fewer than the 6 bases of a k-mer"):
+        LabelledSequences(["ACGTACG", "ACGTA"], [0, 1], k=6, max_positions=32)
 
 
 def test_a_batch_with_too_few_samples_is_padding_to_its_end() -> None:

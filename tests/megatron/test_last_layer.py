@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dnabert_nemo.data.batch import MicroBatch
 from dnabert_nemo.data.labelled import LabelledSequences
+from dnabert_nemo.data.pooling import POOLINGS
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import topology, weights
 from dnabert_nemo.megatron.attention import ReadingAttention
@@ -103,10 +105,13 @@ def test_logits_loss_and_gradients_are_those_of_the_whole_layer(
     assert all(parameter.grad.abs().max() > 0 for parameter in models[1].parameters())
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("block_type", ["pre_ln", "post_ln"])
-def test_a_classifier_is_too(both, block_type: str) -> None:
+def test_a_classifier_is_too(both, block_type: str, pooling: str) -> None:
     models = both(num_classes=3, transformer_block_type=block_type)
-    data = LabelledSequences(["ACGTACGTAA", "GGGTTTACCAGTAC", "TTTTGCA"], [0, 2, 1], k=3, max_positions=32)
+    data = LabelledSequences(
+        ["ACGTACGTAA", "GGGTTTACCAGTAC", "TTTTGCA"], [0, 2, 1], k=3, max_positions=32, pooling=pooling
+    )
     batch = data.batch(torch.tensor([2, 0, 1]).numpy(), 4)
     assert batch.read_lengths[-1] == 0, "what pads the batch"
     logits = [model(batch) for model in models]
@@ -114,6 +119,21 @@ def test_a_classifier_is_too(both, block_type: str) -> None:
     for each in logits:
         ClassificationLoss(3)(each, batch)[0].backward()
     assert_equal_gradients(*models)
+
+
+def test_a_mean_is_that_of_the_states_of_a_sequences_k_mers(both) -> None:
+    model = both(num_classes=3)[0].eval()
+    given = ["ACGTACGTAA", "GGGTTTACCAGTAC", "TTTTGCA"]
+    whole = LabelledSequences(given, [0, 2, 1], k=3, max_positions=32, pooling="mean")
+    order = np.array([2, 0, 1])
+    means = model.features(whole.batch(order, 4))
+    for row, number in zip(means, order, strict=True):
+        alone = LabelledSequences([given[number]], [0], k=3, max_positions=32).batch(np.array([0]), 1)
+        num_kmers = len(given[number]) - 2
+        states = model.features(
+            replace(alone, pooled_at=torch.arange(1, 1 + num_kmers), pooled_lengths=(1,) * num_kmers)
+        )
+        torch.testing.assert_close(row, states.mean(0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

@@ -97,3 +97,16 @@ def test_classification_counts_who_was_called_what() -> None:
     assert count.item() == named["samples"] == 4
     cells = {name: value for name, value in named.items() if "->" in name and value}
     assert cells == {"0->0": 1, "1->1": 1, "2->1": 1, "2->0": 1}
+
+
+def test_weights_of_classes_are_what_a_sample_counts() -> None:
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    labels, weights = torch.tensor([0, 1, 1, 2, 0, 2]), [0.5, 2.0, 0.0]
+    loss, count, _ = ClassificationLoss(3, weights)(logits, SimpleNamespace(labels=labels))
+    by_hand = sum(
+        weights[label] * -row.log_softmax(-1)[label] for row, label in zip(logits, labels, strict=True)
+    )
+    torch.testing.assert_close(loss, by_hand)
+    assert count == 6
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert not gradient[labels == 2].any()

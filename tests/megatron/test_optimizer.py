@@ -33,6 +33,8 @@ NAMES = ("adamw", "fused_adam", "distributed_fused_adam")
         ({"betas": 0.9}, 1.0, r"model\.optim\.betas=0\.9: give two numbers"),
         ({"betas": [0.9, 1.0]}, 1.0, r"model\.optim\.betas\[1\]=1\.0: .* at least 0 and below 1"),
         ({"betas": [None, 0.9]}, 1.0, r"model\.optim\.betas\[0\]=None: give a number"),
+        ({"layer_decay": 0.0}, 1.0, r"model\.optim\.layer_decay=0\.0: give a number above 0, up to 1"),
+        ({"layer_decay": 1.1}, 1.0, r"model\.optim\.layer_decay=1\.1: give a number above 0, up to 1"),
         ({"momentum": 0.9}, 1.0, r"model\.optim\.momentum is no key of an optimizer"),
         ({}, -1.0, r"trainer\.gradient_clip_val=-1\.0: give a number of at least 0"),
         ({}, None, r"trainer\.gradient_clip_val=None: give a number of at least 0"),
@@ -87,6 +89,43 @@ def test_three_steps_are_torchs(new_bert, micro_batch, name: str) -> None:
         assert norm > 0.5  # clipping did something
     for (name, mine), theirs in zip(bert.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rates_that_decay_by_layer_are_those_of_torchs_groups(new_bert, micro_batch, name: str) -> None:
+    settings = OptimizerSettings(name=name, lr=1e-2, weight_decay=0.1, eps=1e-4, clip_grad=0, layer_decay=0.5)
+    plain, bert = new_bert(), new_bert()
+    num_layers = plain.config.num_layers
+
+    def rate(of: str) -> float:
+        if of.startswith("embedding."):
+            return 1e-2 * 0.5 ** (num_layers + 1)
+        if of.startswith("encoder.layers."):
+            return 1e-2 * 0.5 ** (num_layers - int(of.split(".")[2]))
+        return 1e-2
+
+    reference = torch.optim.AdamW(
+        [
+            {"params": [parameter], "lr": rate(of), "weight_decay": 0.1 * (parameter.dim() > 1)}
+            for of, parameter in plain.named_parameters()
+        ],
+        betas=settings.betas,
+        eps=settings.eps,
+    )
+    ddp = data_parallel(bert, distributed_optimizer=settings.distributed)
+    optimizer = MegatronAdamW(ddp, settings)
+    assert len({group["lr"] for group in optimizer.param_groups}) == num_layers + 2
+    for seed in range(3):
+        batch = micro_batch((64, 64), seed, 0.2)
+        reference.zero_grad()
+        loss, count, _ = MaskedLMLoss(3)(plain(batch), batch)
+        (loss / count).backward()
+        reference.step()
+        optimizer.zero_grad()
+        run_step(ddp, [batch], MaskedLMLoss(3), hidden_tokens=128, num_sums=5, training=True)
+        optimizer.step()
+    for (of, mine), theirs in zip(bert.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5, msg=of)
 
 
 def test_a_schedule_sets_megatrons_rate(new_bert) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -59,10 +61,18 @@ def encoder(tmp_path: Path) -> DnabertModel:
     return made
 
 
-def on_encoder(folder: Path, is_random: str) -> Any:
+LABELS = ["donor", "acceptor", "negative"]
+
+
+def data(labels: list[int]) -> Any:
+    """Return what a classifier is told of its data."""
+    return SimpleNamespace(train=SimpleNamespace(labels=np.array(labels)))
+
+
+def on_encoder(folder: Path, is_random: str, *overrides: str) -> Any:
     """Return a fine-tuning config on encoder.nemo."""
     given = [f"restore_from_path={folder / 'encoder.nemo'}", f"model.random_encoder={is_random}"]
-    return build.with_encoder(composed("splice", [*given, "model.data.dataset_path=x"]))
+    return build.with_encoder(composed("splice", [*given, "model.data.dataset_path=x", *overrides]))
 
 
 def test_a_classifier_takes_the_encoders_weights_or_first_ones_of_its_shape(
@@ -71,7 +81,7 @@ def test_a_classifier_takes_the_encoders_weights_or_first_ones_of_its_shape(
     of_file = dict(encoder.bert.named_parameters())
     found = {}
     for is_random in ("false", "true"):
-        model = build.classifier(on_encoder(tmp_path, is_random), ["donor", "acceptor", "negative"])
+        model = build.classifier(on_encoder(tmp_path, is_random), LABELS, data([0, 1, 2]))
         model.build(ParallelSizes(), "fp32")
         found[is_random] = dict(model.bert.named_parameters())
     taken = [name for name in found["false"] if name.startswith(("embedding.", "encoder."))]
@@ -85,3 +95,59 @@ def test_a_classifier_takes_the_encoders_weights_or_first_ones_of_its_shape(
 def test_it_is_one_or_the_other(encoder: DnabertModel, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.random_encoder=maybe: give true or false"):
         on_encoder(tmp_path, "maybe")
+
+
+STOPS = "exp_manager.create_early_stopping_callback=true"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["model.pooling=max"], r"model\.pooling=max is not known: choose one of centre, cls, mean"),
+        (["model.class_weights=even"], r"model\.class_weights=even: give null, balanced, or a list"),
+        (["model.class_weights=[1,2,x]"], r"model\.class_weights\[2\]=x: give a number"),
+        (["model.class_weights=[1,-2,1]"], r"model\.class_weights\[1\]=-2: give a number of at least 0"),
+        ([f"{STOPS[:-4]}2"], r"exp_manager\.create_early_stopping_callback=2: give true or false"),
+        (
+            [STOPS, "exp_manager.checkpoint_callback_params.monitor=val_loss"],
+            r"early_stopping_callback_params\.monitor=val_mcc, and .*monitor=val_loss: give both the same",
+        ),
+        (
+            [STOPS, "exp_manager.early_stopping_callback_params.mode=min"],
+            r"early_stopping_callback_params\.mode=min, and .*\.mode=max: give both the same",
+        ),
+        ([STOPS, "exp_manager.checkpoint_callback_params.save_top_k=0"], r"keeps no best checkpoint"),
+    ],
+)
+def test_what_fine_tuning_cannot_do_is_told(encoder, tmp_path: Path, overrides: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        on_encoder(tmp_path, "false", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [("null", None), ("balanced", [2.0, 1.0, 2 / 3]), ("[1,0.5,3]", [1.0, 0.5, 3.0])],
+)
+def test_weights_of_classes_go_with_the_model(
+    encoder, tmp_path: Path, asked: str, expected: list[float] | None
+) -> None:
+    cfg = on_encoder(tmp_path, "false", f"model.class_weights={asked}")
+    model = build.classifier(cfg, LABELS, data([0, 1, 1, 2, 2, 2]))
+    assert model.cfg.class_weights == (expected and pytest.approx(expected))
+    if asked == "balanced":
+        means = np.dot(expected, [1, 2, 3]) / 6
+        assert means == pytest.approx(1)
+
+
+def test_a_label_that_nothing_is_trained_on_is_told(encoder, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="no sequence to train on has the label acceptor: leave the label out"
+    ):
+        build.classifier(on_encoder(tmp_path, "false"), LABELS, data([0, 2, 2]))
+
+
+def test_as_many_weights_as_labels(encoder, tmp_path: Path) -> None:
+    for weights in ("[1,2]", "[0,0,0]"):
+        cfg = on_encoder(tmp_path, "false", f"model.class_weights={weights}")
+        with pytest.raises(ConfigError, match="give 3, a number for each label, not all of them 0"):
+            build.classifier(cfg, LABELS, data([0, 1, 2]))

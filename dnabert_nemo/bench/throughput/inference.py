@@ -106,7 +106,11 @@ class PackedBatch:
     positions: Tensor  # int64 [T]
     segment_lengths: tuple[int, ...]  # [B], sums to T
     pooled_at: Tensor  # int64 [T]: all places
-    lengths: Tensor  # int64 [B]
+
+    @property
+    def pooled_lengths(self) -> tuple[int, ...]:
+        """How many of these places each sequence has: all of its own."""
+        return self.segment_lengths
 
 
 class PackedEmbedder:
@@ -124,8 +128,8 @@ class PackedEmbedder:
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """Return the means [B, H] in fp32."""
-        hidden = self.model.features(batch)
-        return torch.segment_reduce(hidden.float(), "mean", lengths=batch.lengths)
+        means: Tensor = self.model.features(batch)
+        return means.float()
 
 
 def packed(samples: Sequence[Sample]) -> PackedBatch:
@@ -138,7 +142,6 @@ def packed(samples: Sequence[Sample]) -> PackedBatch:
         positions_in(lengths).to(device),
         lengths,
         torch.arange(len(ids), device=device),
-        torch.tensor(lengths, device=device),
     )
 
 
