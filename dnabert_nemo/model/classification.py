@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +18,15 @@ from dnabert_nemo.data.labelled import (
     SampleShape,
 )
 from dnabert_nemo.kernels.choose import Kernels
-from dnabert_nemo.megatron import topology, weights
+from dnabert_nemo.megatron import checkpoint, topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
 from dnabert_nemo.megatron.losses import ClassificationLoss
 from dnabert_nemo.megatron.shape import BertConfig
 from dnabert_nemo.megatron.sizes import ParallelSizes
+from dnabert_nemo.model import feature_cache
 from dnabert_nemo.model.base import MegatronModel
 
+log = logging.getLogger("dnabert_nemo")
 _ENCODER = ("embedding.", "encoder.")
 
 
@@ -107,7 +111,29 @@ class DnabertClassifier(MegatronModel):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.cfg.freeze_encoder:
-            self.trainer.datamodule.cache_features(self.features_of)
+            folder = self.cfg.data.get("features_dir")
+            self.trainer.datamodule.cache_features(
+                self.features_of if folder is None else self._kept_features(Path(folder))
+            )
+
+    def _kept_features(self, folder: Path) -> Callable[[LabelledSequences], Tensor]:
+        """Return `features_of`, which looks into a folder first; the first rank reads and writes there."""
+        whole = weights.gather(self.bert)
+        encoder = {name: tensor for name, tensor in whole.items() if name.startswith(_ENCODER)}
+        precision = self.trainer.strategy.model_precision
+
+        def features(data: LabelledSequences) -> Tensor:
+            key = feature_cache.key(encoder, data.sha256, data.pooling, precision)
+            path, size = folder / f"{key}.safetensors", (len(data), self.shape.hidden_size)
+            found: Tensor | None = checkpoint.by_first_rank(lambda: feature_cache.read(path, size))
+            if found is None:
+                made = self.features_of(data)
+                checkpoint.by_first_rank(lambda: feature_cache.write(path, made))
+                return made
+            log.info("what the encoder makes of %d sequences is there already: %s", len(data), path)
+            return found
+
+        return features
 
     def training_step(self, batch: LabelledStep, batch_idx: int) -> None:
         """Take one optimizer step and log what it measured."""
