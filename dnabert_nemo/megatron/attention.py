@@ -21,6 +21,7 @@ from megatron.core.transformer.enums import AttnMaskType
 from megatron.core.transformer.module import MegatronModule
 
 from dnabert_nemo.kernels.attention import Spans, attend
+from dnabert_nemo.megatron.lora import whole_weight
 from dnabert_nemo.megatron.shape import BertConfig
 
 
@@ -146,7 +147,7 @@ class ReadingAttention(SelfAttention):  # type: ignore[misc]
         """Return the projected attention [M, 1, H] of the tokens `packed_seq_params.read`, and its bias."""
         heads, size = self.num_attention_heads_per_partition, self.hidden_size_per_attention_head
         hidden = tensor_parallel.copy_to_tensor_model_parallel_region(hidden_states)[:, 0]
-        weight = self.linear_qkv.weight.view(heads, 3, size, -1)
+        weight = whole_weight(self.linear_qkv).view(heads, 3, size, -1)
         bias = self.linear_qkv.bias.view(heads, 3, size)
         query = F.linear(
             hidden.index_select(0, packed_seq_params.read), weight[:, 0].flatten(0, 1), bias[:, 0].flatten()

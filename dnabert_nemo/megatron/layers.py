@@ -19,6 +19,7 @@ from dnabert_nemo.megatron.attention import PackedSelfAttention, ReadingAttentio
 from dnabert_nemo.megatron.bert_shape import POST_LN, PRE_LN, BertShape
 from dnabert_nemo.megatron.layer import Dropout, PostNormLayer, PreNormLayer
 from dnabert_nemo.megatron.linear import linears
+from dnabert_nemo.megatron.lora import LoraColumnParallelLinear, LoraRowParallelLinear
 from dnabert_nemo.megatron.norm import layer_norm
 from dnabert_nemo.megatron.shape import BertConfig
 
@@ -46,6 +47,7 @@ class BertEmbedding(LanguageModelEmbedding):  # type: ignore[misc]
 def bert_layer(config: BertConfig, block_type: str, *, reads: bool = False) -> ModuleSpec:
     """Describe one layer, `pre_ln` or `post_ln`; one that `reads` computes only the tokens that are read."""
     column, row = linears(config)
+    own = (LoraColumnParallelLinear, LoraRowParallelLinear) if config.lora else (column, row)
     is_post = block_type == POST_LN
     norm = IdentityOp if is_post else layer_norm(config)
     return ModuleSpec(
@@ -56,9 +58,9 @@ def bert_layer(config: BertConfig, block_type: str, *, reads: bool = False) -> M
                 module=ReadingAttention if reads else SelfAttention,
                 params={"attn_mask_type": AttnMaskType.padding},
                 submodules=SelfAttentionSubmodules(
-                    linear_qkv=column,
+                    linear_qkv=own[0],
                     core_attention=_core_attention(config),
-                    linear_proj=row,
+                    linear_proj=own[1],
                     q_layernorm=IdentityOp,
                     k_layernorm=IdentityOp,
                 ),

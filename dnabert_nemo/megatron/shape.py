@@ -10,6 +10,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron.bert_shape import BertShape
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.sizes import ParallelSizes
 
@@ -31,10 +32,12 @@ class BertConfig(TransformerConfig):  # type: ignore[misc]
         kernels: those that the layers and the loss are made of.
         last_layer_where_read: the last layer computes only the tokens whose output is read, where the
             parallel modes leave whole rows to it.
+        lora: adapters beside attention's products.
     """
 
     kernels: Kernels = field(default_factory=Kernels)
     last_layer_where_read: bool = True
+    lora: LoraSettings | None = None
 
 
 def _leave(weight: torch.Tensor) -> torch.Tensor:
@@ -49,6 +52,7 @@ def transformer_config(
     kernels: Kernels | None = None,
     *,
     last_layer_where_read: bool = True,
+    lora: LoraSettings | None = None,
 ) -> BertConfig:
     """Build megatron-core's config: erf GELU, biases everywhere, loss summed over tokens.
 
@@ -60,6 +64,7 @@ def transformer_config(
     dtype = dtype_of(precision)
     return BertConfig(
         kernels=kernels or Kernels(),
+        lora=lora,
         last_layer_where_read=last_layer_where_read
         and not sizes.sequence_parallel
         and sizes.context == 1

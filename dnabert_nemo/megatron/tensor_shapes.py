@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dnabert_nemo.megatron.bert_shape import POST_LN, BertShape
+from dnabert_nemo.megatron.lora_settings import A, B, LoraSettings
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -45,10 +46,19 @@ def language_model_tensors(shape: BertShape) -> Shapes:
     return encoder_tensors(shape) | head | {"output_layer.bias": (shape.padded_vocab_size,)}
 
 
-def classifier_tensors(shape: BertShape, num_classes: int) -> Shapes:
-    """Name the tensors of a classifier of sequences."""
+def classifier_tensors(shape: BertShape, num_classes: int, lora: LoraSettings | None = None) -> Shapes:
+    """Name the tensors of a classifier of sequences, with its adapters if it is in training with any."""
     head = _linear("head.0", HEAD_SIZE, shape.hidden_size) | _linear("head.2", num_classes, HEAD_SIZE)
-    return encoder_tensors(shape) | head
+    return encoder_tensors(shape) | ({} if lora is None else _adapters(shape, lora.rank)) | head
+
+
+def _adapters(shape: BertShape, rank: int) -> Shapes:
+    h, tensors = shape.hidden_size, Shapes()
+    for layer in range(shape.num_layers):
+        for linear, rows in (("linear_qkv", 3 * h), ("linear_proj", h)):
+            of = f"encoder.layers.{layer}.self_attention.{linear}"
+            tensors |= {f"{of}.{A}": (rank, h), f"{of}.{B}": (rows, rank)}
+    return tensors
 
 
 def part_of(name: str) -> str:

@@ -18,6 +18,7 @@ from megatron.core.transformer.module import MegatronModule
 
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.megatron import topology
+from dnabert_nemo.megatron.lora_settings import A, B
 from dnabert_nemo.megatron.shape import BertShape
 
 _RESIDUAL_OUTPUTS = ("linear_proj.weight", "linear_fc2.weight")
@@ -44,6 +45,9 @@ def initialize(module: MegatronModule, shape: BertShape, seed: int) -> None:
     for shard in shards(module):
         if len(shard.global_shape) == 1:
             shard.data.fill_(1.0 if shard.key.endswith("weight") else 0.0)
+            continue
+        if shard.key.endswith(B):  # an adapter begins as nothing
+            shard.data.zero_()
             continue
         std = shape.init_method_std
         if shard.key.endswith(_RESIDUAL_OUTPUTS):
@@ -92,11 +96,15 @@ def spread(
 ) -> None:
     """Copy this rank's part of the whole tensors into its parameters whose names start with `prefix`.
 
+    Adapters stay as they are where the tensors have none.
+
     Raises:
         CheckpointError: a tensor is missing or has another shape; `source` says where the tensors came from.
     """
     for shard in shards(module):
         if not shard.key.startswith(prefix):
+            continue
+        if shard.key not in whole and shard.key.endswith((A, B)):
             continue
         if shard.key not in whole:
             raise CheckpointError(f"{source}: has no tensor {shard.key!r}: it holds another kind of model")

@@ -18,6 +18,8 @@ from dnabert_nemo.megatron import bert, checkpoint, engine, topology, weights
 from dnabert_nemo.megatron.bert import Stage
 from dnabert_nemo.megatron.bert_shape import BertShape
 from dnabert_nemo.megatron.engine import Loss
+from dnabert_nemo.megatron.lora import merged
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.optimizer import MegatronAdamW
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings
 from dnabert_nemo.megatron.recompute import Recompute
@@ -75,7 +77,9 @@ class MegatronModel(ModelPT):
     def build(self, sizes: ParallelSizes, precision: str, kernels: Kernels | None = None) -> None:
         """Make this rank's stage and draw its weights, or take those of `start_from`."""
         topology.start(sizes, int(self.cfg.get("seed", 0)))
-        config = transformer_config(self.shape, sizes, precision, Recompute.of(self.cfg), kernels)
+        config = transformer_config(
+            self.shape, sizes, precision, Recompute.of(self.cfg), kernels, lora=LoraSettings.of(self.cfg)
+        )
         self.bert = bert.build(lambda run: self.new_stage(config, run))
         weights.initialize(self.bert, self.shape, int(self.cfg.get("seed", 0)))
         if self._initial is not None:
@@ -203,9 +207,8 @@ class MegatronModel(ModelPT):
             CheckpointError: on every rank, if the first cannot write it.
         """
         whole = {f"bert.{name}": tensor for name, tensor in weights.gather(self.bert).items()}
-        checkpoint.by_first_rank(
-            lambda: nemo_file.write(Path(save_path), self.file_config(), self.vocabulary, whole)
-        )
+        config, whole = merged(self.file_config(), whole)
+        checkpoint.by_first_rank(lambda: nemo_file.write(Path(save_path), config, self.vocabulary, whole))
 
     def setup_training_data(self, train_data_config: DictConfig) -> None:
         """Nothing: data comes from a Lightning data module."""

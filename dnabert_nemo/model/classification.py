@@ -20,6 +20,8 @@ from dnabert_nemo.data.labelled import (
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import checkpoint, topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
+from dnabert_nemo.megatron.lora import train_adapters_alone
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.losses import ClassificationLoss
 from dnabert_nemo.megatron.shape import BertConfig
 from dnabert_nemo.megatron.sizes import ParallelSizes
@@ -63,6 +65,8 @@ class DnabertClassifier(MegatronModel):
 
     def build(self, sizes: ParallelSizes, precision: str, kernels: Kernels | None = None) -> None:
         super().build(sizes, precision, kernels)
+        if LoraSettings.of(self.cfg) is not None:
+            train_adapters_alone(self.bert)
         if self.cfg.freeze_encoder:
             for name, parameter in self.bert.named_parameters():
                 parameter.requires_grad = not name.startswith(_ENCODER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import checkpoint, checkpoint_weights
+from dnabert_nemo.megatron.lora import merged
 from dnabert_nemo.model import nemo_file
 from dnabert_nemo.model.nemo_file import NemoFile
 
@@ -47,6 +48,7 @@ def _of_checkpoint(path: Path) -> NemoFile:
     tensors = nemo_file.check_config(config, f"{path}: its model config")
     bare = {name.removeprefix("bert."): shape for name, shape in tensors.items()}
     weights = checkpoint_weights.read_weights(path, bare)
+    config, weights = merged(config, weights)
     return NemoFile(
         config,
         Vocabulary(config["tokenizer"]["k"]),

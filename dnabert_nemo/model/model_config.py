@@ -9,6 +9,7 @@ from dnabert_nemo.data.pooling import POOLINGS
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kmer.vocabulary import MAX_K
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, SHAPE_KEYS, BertShape, wrong_number
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.tensor_shapes import Shapes, classifier_tensors, language_model_tensors
 
 LANGUAGE_MODEL = "dnabert_nemo.model.pretraining.DnabertModel"
@@ -70,7 +71,7 @@ def tensors_of(config: Mapping[str, Any]) -> Shapes:
             raise ConfigError(
                 f"has pooling={config['pooling']!a:.40}, which is none of {', '.join(POOLINGS)}"
             )
-        tensors = classifier_tensors(shape, len(labels))
+        tensors = classifier_tensors(shape, len(labels), LoraSettings.of(config))
     else:
         raise ConfigError(f"has target={target!a:.80}, which is no model of dnabert_nemo")
     return {f"bert.{name}": size for name, size in tensors.items()}

@@ -25,6 +25,7 @@ from dnabert_nemo.kernels.choose import Device
 from dnabert_nemo.kernels.choose import choose as choose_kernels
 from dnabert_nemo.megatron import checkpoint, checkpoint_weights
 from dnabert_nemo.megatron.bert_shape import MOST, SHAPE_KEYS, BertShape
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.tensor_shapes import classifier_tensors
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file
 from dnabert_nemo.model.model_config import ENCODER_KEYS, LANGUAGE_MODEL
@@ -246,7 +247,7 @@ def take_best(cfg: DictConfig, model: DnabertClassifier) -> None:
         return
     (best,) = (each for each in model.trainer.checkpoint_callbacks if isinstance(each, BestCheckpoints))
     path = Path(model.trainer.strategy.broadcast(best.best_model_path))
-    shapes = classifier_tensors(model.shape, len(model.labels))
+    shapes = classifier_tensors(model.shape, len(model.labels), LoraSettings.of(model.cfg))
     model.take(checkpoint_weights.read_weights(path, shapes))
     log.info("the weights are those of %s, the best by %s", path.name, best.monitor)
 

@@ -15,6 +15,7 @@ from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kernels.choose import ASKED
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, BertShape, wrong_number
+from dnabert_nemo.megatron.lora_settings import LoraSettings
 from dnabert_nemo.megatron.optimizer_settings import LossScaling, OptimizerSettings, number
 from dnabert_nemo.megatron.recompute import Recompute
 from dnabert_nemo.megatron.schedules import ScheduleSettings
@@ -127,6 +128,7 @@ def check_finetuning(cfg: DictConfig) -> None:
             raise ConfigError(f"model.{key}={model[key]}: give true or false")
     if model.pooling not in POOLINGS:
         raise ConfigError(f"model.pooling={model.pooling} is not known: choose one of {', '.join(POOLINGS)}")
+    _check_lora(cfg)
     _check_class_weights(model.class_weights)
     _check_early_stopping(cfg.exp_manager)
     if model.freeze_encoder and model.pipeline_model_parallel_size > 1:
@@ -134,6 +136,25 @@ def check_finetuning(cfg: DictConfig) -> None:
             f"model.pipeline_model_parallel_size={model.pipeline_model_parallel_size}: a frozen encoder is "
             "run once, "
             "ahead of training, and its head trains on one stage: use 1, or model.freeze_encoder=false"
+        )
+
+
+def _check_lora(cfg: DictConfig) -> None:
+    model = cfg.model
+    lora = LoraSettings.of(model)
+    if lora is None:
+        return
+    asked = f"model.lora.rank={lora.rank}: adapters"
+    if model.freeze_encoder:
+        raise ConfigError(f"{asked} train, and model.freeze_encoder=true lets nothing train: pass false")
+    if model.sequence_parallel:
+        raise ConfigError(f"{asked} are not made for model.sequence_parallel=true: pass false")
+    if str(cfg.trainer.precision) == "fp8-mixed":
+        raise ConfigError(f"{asked} are not made for trainer.precision=fp8-mixed: pass bf16-mixed")
+    if model.activations_checkpoint_granularity == "full":
+        raise ConfigError(
+            f"{asked} and model.activations_checkpoint_granularity=full do not go together, as what comes "
+            "into the first layer has no gradient: pass selective, or null"
         )
 
 

@@ -58,6 +58,7 @@ def test_a_run_that_gets_no_better_ends_with_the_best_weights(finetune: Finetune
         "trainer.limit_val_batches=2",
         "model.freeze_encoder=false",
         "model.pooling=mean",
+        "model.lora.rank=4",
         "model.class_weights=balanced",
         "model.optim.layer_decay=0.5",
         "model.optim.lr=1e-9",  # that nothing gets better by
@@ -73,6 +74,8 @@ def test_a_run_that_gets_no_better_ends_with_the_best_weights(finetune: Finetune
     assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in written.weights.items())
     assert any(not torch.equal(tensor, last.weights[name]) for name, tensor in written.weights.items())
     assert written.config["pooling"] == "mean"
+    assert written.config["lora"] is None, "adapters are part of the weights"
+    assert not any("lora" in name for name in written.weights)
     assert len(written.config["class_weights"]) == 3
 
 

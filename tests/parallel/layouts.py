@@ -24,6 +24,7 @@ class Layout:
     block_type: str = "pre_ln"
     kernels: Kernels = ON_CPU
     last_layer_where_read: bool = True
+    lora_rank: int | None = None
 
     @property
     def name(self) -> str:
@@ -39,6 +40,7 @@ class Layout:
         name += f" + {self.recompute.granularity} recompute" if self.recompute.granularity else ""
         name += f" {self.recompute.method}" if self.recompute.method else ""
         name += ", post-LN" if self.block_type == "post_ln" else ""
+        name += "" if self.lora_rank is None else ", adapters"
         name += "" if self.last_layer_where_read else ", last layer whole"
         usual = asdict(ON_CPU)
         name += "".join(
@@ -49,7 +51,13 @@ class Layout:
     @property
     def one_rank(self) -> Layout:
         """What this one is held against: the same model on one rank, nothing shared or computed again."""
-        return Layout(1, ParallelSizes(), precision=self.precision, block_type=self.block_type)
+        return Layout(
+            1,
+            ParallelSizes(),
+            precision=self.precision,
+            block_type=self.block_type,
+            lora_rank=self.lora_rank,
+        )
 
 
 def _layouts(num_ranks: int) -> list[Layout]:
@@ -64,6 +72,7 @@ def _layouts(num_ranks: int) -> list[Layout]:
             Layout(1, whole),
             Layout(1, whole, precision="bf16"),
             Layout(1, whole, block_type="post_ln"),
+            Layout(1, whole, lora_rank=4),
             Layout(1, whole, recompute=Recompute("selective")),
             Layout(1, whole, recompute=uniform),
             Layout(1, whole, recompute=block),
@@ -81,6 +90,8 @@ def _layouts(num_ranks: int) -> list[Layout]:
             Layout(2, tensor_sequence, recompute=uniform),
             Layout(2, tensor_sequence, block_type="post_ln"),
             Layout(2, tensor, kernels=replace(ON_CPU, cross_entropy="triton")),
+            Layout(2, tensor, lora_rank=4),
+            Layout(2, whole, distributed_optimizer=True, lora_rank=4),
             Layout(2, tensor, precision="bf16"),
             Layout(2, pipeline, precision="bf16"),
             Layout(2, context, precision="bf16"),
@@ -97,6 +108,7 @@ def _layouts(num_ranks: int) -> list[Layout]:
         Layout(4, context, distributed_optimizer=True),
         Layout(4, ParallelSizes(2, 2, True, virtual=2), recompute=uniform),
         Layout(4, both_sequence, block_type="post_ln"),
+        Layout(4, ParallelSizes(2, 2, virtual=2), lora_rank=4),
         Layout(4, both_sequence, precision="bf16"),
     ]
 

@@ -130,6 +130,8 @@ def stage(layout: Layout, dropout: float = 0.0) -> Any:
     """Start the layout's groups and make what this rank holds of the model, with its first weights."""
     from dnabert_nemo.megatron import topology, weights
     from dnabert_nemo.megatron.bert import BertForMaskedLM, build
+    from dnabert_nemo.megatron.lora import train_adapters_alone
+    from dnabert_nemo.megatron.lora_settings import LoraSettings
     from dnabert_nemo.megatron.shape import transformer_config
 
     topology.start(layout.sizes, SEED)
@@ -141,10 +143,32 @@ def stage(layout: Layout, dropout: float = 0.0) -> Any:
         layout.recompute,
         layout.kernels,
         last_layer_where_read=layout.last_layer_where_read,
+        lora=layout.lora_rank and LoraSettings(layout.lora_rank, alpha=8),
     )
     module = build(lambda run: BertForMaskedLM(config, whole, run))
     weights.initialize(module, whole, SEED)
+    if layout.lora_rank:
+        train_adapters_alone(module)
+        for name, parameter in module.named_parameters():
+            if name.endswith("output_layer.weight"):  # a last stage's own copy of the embedding
+                parameter.requires_grad = False
+        _draw_second_halves(module)
     return module
+
+
+def _draw_second_halves(module: Any) -> None:
+    """Draw the halves of adapters that start at zero, by which the others would have no gradient."""
+    import torch
+
+    from dnabert_nemo.megatron import weights
+
+    for shard in weights.shards(module):
+        if shard.key.endswith("lora_b"):
+            seed = int.from_bytes(hashlib.sha256(shard.key.encode()).digest()[:4], "big")
+            whole = 0.05 * torch.randn(shard.global_shape, generator=torch.Generator().manual_seed(seed))
+            first, size = shard.global_offset[0], shard.local_shape[0]
+            with torch.no_grad():
+                shard.data.copy_(whole[first : first + size])
 
 
 def steps(folder: Path, count: int) -> list[Any]:
@@ -249,11 +273,14 @@ def _gradients(module: Any) -> dict[str, Any]:
 
     Under the distributed optimizer a rank knows only those it will step, so theirs are not all of them.
     """
+    import torch
+
     from dnabert_nemo.megatron import weights
 
     kept = [(parameter, parameter.data) for parameter in module.parameters()]
     for parameter, data in kept:  # of another type it would lose the hook that fills main_grad
-        parameter.data = parameter.main_grad.to(data.dtype, copy=True)
+        gradient = parameter.main_grad if parameter.requires_grad else torch.zeros_like(data)
+        parameter.data = gradient.to(data.dtype, copy=True)
     gathered = weights.gather(module)
     for parameter, data in kept:
         parameter.data = data

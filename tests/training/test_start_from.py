@@ -97,6 +97,11 @@ def test_it_is_one_or_the_other(encoder: DnabertModel, tmp_path: Path) -> None:
         on_encoder(tmp_path, "maybe")
 
 
+LORA = ["model.lora.rank=4", "model.freeze_encoder=false"]
+TWO = ["model.tensor_model_parallel_size=2", "trainer.devices=2"]
+FULL = [
+    f"model.activations_checkpoint_{key}" for key in ("granularity=full", "method=uniform", "num_layers=1")
+]
 STOPS = "exp_manager.create_early_stopping_callback=true"
 
 
@@ -104,6 +109,10 @@ STOPS = "exp_manager.create_early_stopping_callback=true"
     ("overrides", "says"),
     [
         (["model.pooling=max"], r"model\.pooling=max is not known: choose one of centre, cls, mean"),
+        (["model.lora.rank=4"], r"model\.lora\.rank=4: adapters train, and model\.freeze_encoder=true"),
+        ([*LORA, "model.sequence_parallel=true", *TWO], r"not made for model\.sequence_parallel=true"),
+        ([*LORA, *FULL], r"model\.activations_checkpoint_granularity=full do not go together"),
+        (["model.lora.rank=-1"], r"model\.lora\.rank=-1: give a whole number"),
         (["model.class_weights=even"], r"model\.class_weights=even: give null, balanced, or a list"),
         (["model.class_weights=[1,2,x]"], r"model\.class_weights\[2\]=x: give a number"),
         (["model.class_weights=[1,-2,1]"], r"model\.class_weights\[1\]=-2: give a number of at least 0"),
