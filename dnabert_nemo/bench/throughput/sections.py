@@ -167,7 +167,7 @@ def _add_without_dropout(settings: Settings, section: Section, data: DrawnSteps,
 def _add_other_k(settings: Settings, section: Section, k: int, data: DrawnSteps, folder: Path) -> None:
     setting = Setting(settings.shape(k), settings.precision, settings.seed)
     title = f"k = {k}, dropout {setting.shape.hidden_dropout:g}"
-    own, *peers = _beside_peers(settings, title, setting, data, folder, _ALWAYS, settings.other_turns)
+    own, *peers = _beside_peers(settings, title, setting, data, folder, _ALWAYS, settings.scaling.turns)
     section.groups.append(Group(title, [own, *peers]))
     section.judged.extend(compared(f"training, {title}", own, peer) for peer in peers)
 
