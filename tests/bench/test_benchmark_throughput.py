@@ -14,6 +14,7 @@ import pytest
 
 from dnabert_nemo.bench.throughput.group import Entry, measure
 from dnabert_nemo.bench.throughput.settings import PLOTS, Turns
+from dnabert_nemo.kernels.choose import Device
 
 PADDED = "BertModel, SDPA, padded to the longest"
 SCRIPT = Path(__file__).parents[2] / "examples" / "benchmark_throughput.py"
@@ -83,7 +84,13 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
     groups: dict[str, list[Any]] = written["measured"]["training"]
     ladder, peers, without_dropout = groups.values()
     assert [row["name"] for row in ladder[:2]] == ["padded", "packed"]
+    *ladder, compiled = ladder
     assert ladder[-1]["name"].endswith(" = ours")
+    assert compiled["name"] == "norm, gelu: inductor, by torch.compile"
+    if "c++" in Device.here(None).has:
+        ladder.append(compiled)
+    else:
+        assert compiled["not_measured"]
     assert [row["name"] for row in peers] == ["ours", "original DNABERT's way", "BertForMaskedLM, SDPA"]
     # whether the last layer and the head compute the masked tokens alone
     computed = {ladder[0]["name"]: (False, False), ladder[1]["name"]: (False, False)}
