@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,20 @@ def baseline_probabilities(
     Raises:
         ConfigError: there are no validation windows to choose by.
     """
+    return {
+        baseline.name: baseline.probabilities(windows.sequences)
+        for baseline in trained_baselines(dataset, names, seed=seed)
+    }
+
+
+def trained_baselines(dataset: SpliceDataset, names: Sequence[str], *, seed: int) -> Iterator[Baseline]:
+    """Train baselines on a data set, one at a time.
+
+    Raises:
+        ConfigError: there are no validation windows to choose by.
+    """
     if not names:
-        return {}
+        return
     train, validation = (
         Labelled(dataset.splits[name].sequences, dataset.splits[name].labels)
         for name in ("train", "validation")
@@ -75,11 +87,9 @@ def baseline_probabilities(
             f"dataset_path={dataset.path} has no validation windows, by which baselines are chosen: prepare "
             "it with some, or pass baselines=null"
         )
-    found = {}
     for name in names:
         began = time.perf_counter()
         baseline = BASELINES[name](dataset.window)
         baseline.fit(train, validation, seed)
-        found[baseline.name] = baseline.probabilities(windows.sequences)
-        _log.info("%s: %.0f s", baseline.name, time.perf_counter() - began)
-    return found
+        _log.info("%s: trained in %.0f s", baseline.name, time.perf_counter() - began)
+        yield baseline

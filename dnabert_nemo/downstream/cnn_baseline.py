@@ -6,7 +6,7 @@ n sequences of L bases, C classes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import matthews_corrcoef
 from torch import Tensor, nn
 
-from dnabert_nemo.downstream.learned_baselines import Labelled, middle_codes
+from dnabert_nemo.downstream.learned_baselines import Labelled, Windows, middle_codes
 from dnabert_nemo.genome.alphabet import BASES, NOT_A_BASE
 
 _CHANNELS, _WIDTHS, _POOL, _HIDDEN, _DROPOUT = 48, (15, 9, 9), 4, 64, 0.3
@@ -80,7 +80,7 @@ class ConvolutionalNetwork:
                 break
         self._model.load_state_dict(weights)
 
-    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+    def probabilities(self, sequences: Windows) -> NDArray[np.float64]:
         """Return the probability of each class, [n, C]."""
         self._model.eval()
         with torch.inference_mode():
@@ -95,7 +95,7 @@ class ConvolutionalNetwork:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @staticmethod
-    def _codes(sequences: Sequence[str]) -> Tensor:
+    def _codes(sequences: Windows) -> Tensor:
         return torch.from_numpy(middle_codes(sequences, len(sequences[0]))).long()
 
 

@@ -27,6 +27,9 @@ STRENGTHS = (0.01, 0.1, 1.0)  # inverse of the penalty, of which validation choo
 _STEPS = 300  # of the regression's solver at most
 
 
+Windows = Sequence[str] | NDArray[np.uint8]  # n sequences of one length, or their codes [n, L]
+
+
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """Sequences and their classes."""
@@ -50,12 +53,12 @@ class Baseline(Protocol):
         """Learn; what is to be chosen is chosen on `validation`."""
         ...
 
-    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+    def probabilities(self, sequences: Windows) -> NDArray[np.float64]:
         """Return the probability of each class, [n, C]."""
         ...
 
 
-def middle_codes(sequences: Sequence[str], width: int) -> NDArray[np.uint8]:
+def middle_codes(sequences: Windows, width: int) -> NDArray[np.uint8]:
     """Return the codes of the `width` bases in the middle of sequences of one length: uint8 [n, w].
 
     Raises:
@@ -65,6 +68,8 @@ def middle_codes(sequences: Sequence[str], width: int) -> NDArray[np.uint8]:
     if len(lengths) != 1 or min(lengths) < width:
         raise ValueError(f"sequences of {min(lengths)} to {max(lengths)} bases, where all have to be alike")
     first = (min(lengths) - width) // 2
+    if isinstance(sequences, np.ndarray):
+        return np.ascontiguousarray(sequences[:, first : first + width])
     return np.stack([encode(sequence[first : first + width]) for sequence in sequences])
 
 
@@ -84,7 +89,7 @@ class PositionWeights:
         self._model: Any = CategoricalNB(min_categories=NOT_A_BASE + 1, alpha=1.0)
         self._model.fit(middle_codes(train.sequences, self.width), train.labels)
 
-    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+    def probabilities(self, sequences: Windows) -> NDArray[np.float64]:
         """Return the probability of each class, [n, C]."""
         found: NDArray[np.float64] = self._model.predict_proba(middle_codes(sequences, self.width))
         return found
@@ -106,14 +111,14 @@ class _Logistic(ABC):
             if reached > best:
                 best, self._model = reached, model
 
-    def probabilities(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+    def probabilities(self, sequences: Windows) -> NDArray[np.float64]:
         """Return the probability of each class, [n, C]."""
         features = self._scaler.transform(self._features(sequences))
         found: NDArray[np.float64] = self._model.predict_proba(features)
         return found
 
     @abstractmethod
-    def _features(self, sequences: Sequence[str]) -> Any:
+    def _features(self, sequences: Windows) -> Any:
         """Return the features of n sequences, [n, features], dense or sparse."""
 
 
@@ -124,7 +129,7 @@ class OneHotLogistic(_Logistic):
         self.width = width
         self.name = f"logistic regression, one-hot of {width} bases"
 
-    def _features(self, sequences: Sequence[str]) -> NDArray[np.float32]:
+    def _features(self, sequences: Windows) -> NDArray[np.float32]:
         codes = middle_codes(sequences, self.width)
         one_hot = np.eye(NOT_A_BASE + 1, len(BASES), dtype=np.float32)[codes]
         return one_hot.reshape(len(codes), -1)
@@ -137,8 +142,9 @@ class KmerLogistic(_Logistic):
         self.k = k
         self.name = f"logistic regression, counts of {k}-mers"
 
-    def _features(self, sequences: Sequence[str]) -> csr_matrix:
-        ids = [kmer_ids(encode(sequence), self.k, keep_unknown=True) for sequence in sequences]
+    def _features(self, sequences: Windows) -> csr_matrix:
+        codes = (encode(each) if isinstance(each, str) else each for each in sequences)
+        ids = [kmer_ids(of_one, self.k, keep_unknown=True) for of_one in codes]
         ids = [of_one[of_one != UNK].astype(np.int64) - NUM_SPECIALS for of_one in ids]
         ends = np.cumsum([0, *map(len, ids)])
         shape = (len(ids), len(BASES) ** self.k)

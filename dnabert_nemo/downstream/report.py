@@ -135,7 +135,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         _comparison_section(report),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
-        _repeat_section(report),
+        repeat_section(report),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -149,7 +149,7 @@ def _card_section(report: Mapping[str, Any]) -> str:
         f"## The model card's table, {report['split']} split\n\n"
         "Donors against negatives and acceptors against negatives; a donor called acceptor (or the reverse) "
         "is a false positive of the label it was called. The published row comes from other windows than "
-        "ours.\n\n" + _table(header, lines)
+        "ours.\n\n" + table(header, lines)
     )
 
 
@@ -180,7 +180,7 @@ def _detail_section(report: Mapping[str, Any]) -> str:
     return (
         "## Intervals and other views\n\n"
         "95 % bootstrap intervals over the windows. One-vs-rest counts every other window as negative, so "
-        "its figures do not compare with the card's.\n\n" + _table(header, lines)
+        "its figures do not compare with the card's.\n\n" + table(header, lines)
     )
 
 
@@ -193,7 +193,7 @@ def _ranking_section(report: Mapping[str, Any]) -> str:
     return (
         "## Ranking and calibration\n\n"
         "Sites against negatives by the probability of the site's label, mean over donor and acceptor. A "
-        "rule without probabilities is given 0 and 1.\n\n" + _table(header, lines)
+        "rule without probabilities is given 0 and 1.\n\n" + table(header, lines)
     )
 
 
@@ -217,7 +217,7 @@ def _comparison_section(report: Mapping[str, Any]) -> str:
     return (
         f"## {first}, beside the others\n\n"
         "Differences of the card's means on the same windows, with 95 % intervals of a paired bootstrap; "
-        "windows that one of the two alone calls rightly, and McNemar's exact p.\n\n" + _table(header, lines)
+        "windows that one of the two alone calls rightly, and McNemar's exact p.\n\n" + table(header, lines)
     )
 
 
@@ -228,7 +228,7 @@ def _confusion_section(report: Mapping[str, Any]) -> str:
         for name, row in report["rows"].items()
         for true in LABELS
     ]
-    return "## Calls\n\n" + _table(header, lines)
+    return "## Calls\n\n" + table(header, lines)
 
 
 def _dataset_section(dataset: Mapping[str, Any]) -> str:
@@ -249,11 +249,11 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
             "## Dataset",
             f"Protocol `{dataset['protocol']}`: {dataset['says']}.",
             f"Windows of {dataset['window']} bp, seed {dataset['seed']}.",
-            _table(["split", *LABELS, "contigs"], counts),
+            table(["split", *LABELS, "contigs"], counts),
             "Share of windows with GT and AG in the middle:",
-            _table(["", "GT", "AG"], shares),
+            table(["", "GT", "AG"], shares),
             "Left out:",
-            _table(["reason", *LABELS], dropped),
+            table(["reason", *LABELS], dropped),
         ]
     )
 
@@ -263,7 +263,8 @@ def _contigs(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_CONTIGS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _repeat_section(report: Mapping[str, Any]) -> str:
+def repeat_section(report: Mapping[str, Any]) -> str:
+    """Render what repeating a report takes: command, seeds, versions and hashes."""
     dataset = report["dataset"]
     hashes = [[role, file["name"], file["sha256"]] for role, file in report["files"].items()]
     hashes += [["dataset", name, sha256] for name, sha256 in dataset["files"].items()]
@@ -272,13 +273,14 @@ def _repeat_section(report: Mapping[str, Any]) -> str:
         [
             "## To repeat it",
             f"```\n{report['command']}\n```",
-            _table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
-            _table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
-            _table(["", "file", "sha256"], hashes),
+            table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
+            table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
+            table(["", "file", "sha256"], hashes),
         ]
     )
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Render a table as Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
