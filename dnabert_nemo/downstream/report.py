@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dnabert_nemo.downstream.comparison import compare
 from dnabert_nemo.downstream.metrics import CARD_METRICS, score
 from dnabert_nemo.downstream.ranking import RANKINGS, rank
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
+from dnabert_nemo.downstream.task_dataset import TaskDataset
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
 
@@ -68,7 +69,7 @@ def report_rows(
 
 
 def report_context(
-    dataset: SpliceDataset,
+    dataset: SpliceDataset | TaskDataset,
     *,
     split: str = "test",
     seeds: Mapping[str, int],
@@ -118,8 +119,19 @@ def write_report(
         "rows": dict(rows),
         **context,
     }
+    return publish_report(output_dir, report, render_markdown, overwrite=overwrite)
+
+
+def publish_report(
+    output_dir: str | Path,
+    report: Mapping[str, Any],
+    render: Callable[[Mapping[str, Any]], str],
+    *,
+    overwrite: bool,
+) -> Path:
+    """Write any report as `report.json`, and as the `report.md` that `render` makes of it."""
     with publish(output_dir, FILES, overwrite=overwrite) as folder:
-        contents = json.dumps(report, indent=1) + "\n", render_markdown(report)
+        contents = json.dumps(report, indent=1) + "\n", render(report)
         for name, content in zip(FILES, contents, strict=True):
             (folder / name).write_text(content, encoding="utf-8", newline="\n")
     return Path(output_dir)
@@ -132,10 +144,10 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         _card_section(report),
         _detail_section(report),
         _ranking_section(report),
-        _comparison_section(report),
+        comparison_section(report, ("acc", "MCC", "F1"), "the card's means on the same windows", "windows"),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
-        _repeat_section(report),
+        repeat_section(report),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -149,7 +161,7 @@ def _card_section(report: Mapping[str, Any]) -> str:
         f"## The model card's table, {report['split']} split\n\n"
         "Donors against negatives and acceptors against negatives; a donor called acceptor (or the reverse) "
         "is a false positive of the label it was called. The published row comes from other windows than "
-        "ours.\n\n" + _table(header, lines)
+        "ours.\n\n" + table(header, lines)
     )
 
 
@@ -180,7 +192,7 @@ def _detail_section(report: Mapping[str, Any]) -> str:
     return (
         "## Intervals and other views\n\n"
         "95 % bootstrap intervals over the windows. One-vs-rest counts every other window as negative, so "
-        "its figures do not compare with the card's.\n\n" + _table(header, lines)
+        "its figures do not compare with the card's.\n\n" + table(header, lines)
     )
 
 
@@ -193,15 +205,16 @@ def _ranking_section(report: Mapping[str, Any]) -> str:
     return (
         "## Ranking and calibration\n\n"
         "Sites against negatives by the probability of the site's label, mean over donor and acceptor. A "
-        "rule without probabilities is given 0 and 1.\n\n" + _table(header, lines)
+        "rule without probabilities is given 0 and 1.\n\n" + table(header, lines)
     )
 
 
-def _comparison_section(report: Mapping[str, Any]) -> str:
+def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: str, samples: str) -> str:
+    """Render what the first row has over each other, in metrics `of` what is said, and whether by chance."""
     first, *others = report["rows"]
     header = [
         "",
-        *(f"{metric}: {first} less this" for metric in ("acc", "MCC", "F1")),
+        *(f"{metric}: {first} less this" for metric in metrics),
         "only it / only this",
         "p",
     ]
@@ -216,8 +229,9 @@ def _comparison_section(report: Mapping[str, Any]) -> str:
         lines.append([name, *cells, alone, f"{beside['mcnemar_p']:.2g}"])
     return (
         f"## {first}, beside the others\n\n"
-        "Differences of the card's means on the same windows, with 95 % intervals of a paired bootstrap; "
-        "windows that one of the two alone calls rightly, and McNemar's exact p.\n\n" + _table(header, lines)
+        f"Differences of {of}, with 95 % intervals of a paired bootstrap; "
+        f"{samples} that one of the two alone calls rightly, and McNemar's exact p.\n\n"
+        + table(header, lines)
     )
 
 
@@ -228,7 +242,7 @@ def _confusion_section(report: Mapping[str, Any]) -> str:
         for name, row in report["rows"].items()
         for true in LABELS
     ]
-    return "## Calls\n\n" + _table(header, lines)
+    return "## Calls\n\n" + table(header, lines)
 
 
 def _dataset_section(dataset: Mapping[str, Any]) -> str:
@@ -249,11 +263,11 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
             "## Dataset",
             f"Protocol `{dataset['protocol']}`: {dataset['says']}.",
             f"Windows of {dataset['window']} bp, seed {dataset['seed']}.",
-            _table(["split", *LABELS, "contigs"], counts),
+            table(["split", *LABELS, "contigs"], counts),
             "Share of windows with GT and AG in the middle:",
-            _table(["", "GT", "AG"], shares),
+            table(["", "GT", "AG"], shares),
             "Left out:",
-            _table(["reason", *LABELS], dropped),
+            table(["reason", *LABELS], dropped),
         ]
     )
 
@@ -263,7 +277,8 @@ def _contigs(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_CONTIGS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _repeat_section(report: Mapping[str, Any]) -> str:
+def repeat_section(report: Mapping[str, Any]) -> str:
+    """Render what repeating a report takes: command, seeds, versions and hashes."""
     dataset = report["dataset"]
     hashes = [[role, file["name"], file["sha256"]] for role, file in report["files"].items()]
     hashes += [["dataset", name, sha256] for name, sha256 in dataset["files"].items()]
@@ -272,13 +287,14 @@ def _repeat_section(report: Mapping[str, Any]) -> str:
         [
             "## To repeat it",
             f"```\n{report['command']}\n```",
-            _table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
-            _table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
-            _table(["", "file", "sha256"], hashes),
+            table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
+            table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
+            table(["", "file", "sha256"], hashes),
         ]
     )
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Render a table as Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
