@@ -14,13 +14,13 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 from dnabert_nemo.downstream.comparison import compare_calls
 from dnabert_nemo.downstream.metrics import binary_metrics, class_matrix
-from dnabert_nemo.downstream.ranking import calibration_error
+from dnabert_nemo.downstream.ranking import NUM_BINS, bin_of, calibration_error
 
 COUNTED = ("accuracy", "macro_f1", "mcc")
 RANKED = ("auroc", "auprc", "brier", "calibration_error")
 
-_RESAMPLES = 2000  # of counts
-_RESAMPLES_RANKED = 500  # of samples, each of which is sorted anew
+_RESAMPLES = 2000
+_WEIGHTS_AT_ONCE = 1_000_000  # of samples in draws: some tens of megabytes
 
 
 def table_metrics(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
@@ -97,15 +97,12 @@ def score_classes(
     rng = np.random.Generator(np.random.Philox(seed))
     draws = rng.multinomial(len(labels), table.ravel() / len(labels), size=_RESAMPLES)
     drawn = table_metrics(draws.reshape(-1, *table.shape))
-    ranked = _drawn_rankings(labels, probabilities, rng)
+    drawn |= _drawn_rankings(labels, probabilities, rng)
     measured = {name: float(value) for name, value in table_metrics(table).items()}
     return {
         "num_samples": len(labels),
         "metrics": measured | ranked_metrics(labels, probabilities),
-        "intervals": {
-            **{name: np.quantile(drawn[name], ends).tolist() for name in COUNTED},
-            **{name: np.quantile(ranked[name], ends).tolist() for name in RANKED},
-        },
+        "intervals": {name: np.quantile(values, ends).tolist() for name, values in drawn.items()},
         "confusion": {
             true: dict(zip(names, row, strict=True)) for true, row in zip(names, table.tolist(), strict=True)
         },
@@ -127,15 +124,53 @@ def compare_classes(
     )
 
 
+def weighted_rankings(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return RANKED, [4, R], where a row of `weights` [R, n], n in all, says how often each counts.
+
+    A thousand draws at once, where scikit-learn's functions sort each anew. nan where a row lacks a class.
+    """
+    num_samples, num_classes = probabilities.shape
+    truth = np.eye(num_classes)[labels]
+    columns = [1] if num_classes == 2 else range(num_classes)
+    areas = np.mean([_areas(truth[:, one] == 1, probabilities[:, one], weights) for one in columns], axis=0)
+    squares = ((probabilities - truth) ** 2).sum(1) / (2 if num_classes == 2 else 1)
+    surest = probabilities.max(1).astype(np.float64)
+    is_right = probabilities.argmax(1) == labels
+    in_bin = np.eye(NUM_BINS)[bin_of(surest)] * (surest - is_right)[:, None]
+    missed = np.abs(weights @ in_bin).sum(1)
+    return np.stack([*areas, weights @ squares / num_samples, missed / num_samples])
+
+
+def _areas(
+    is_one: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return AUROC and average precision, [2, R]; equal scores are one step of either curve."""
+    order = np.argsort(-scores, kind="stable")
+    steps = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    ones, others = (
+        np.add.reduceat(weights[:, order] * mask[order], steps, axis=1, dtype=np.float64)
+        for mask in (is_one, ~is_one)
+    )
+    above, below = ones.cumsum(1), others.cumsum(1)
+    num_ones, num_others = above[:, -1], below[:, -1]
+    with np.errstate(invalid="ignore"):
+        auroc = (others * (above - ones / 2)).sum(1) / (num_ones * num_others)
+        precision = np.divide(above, above + below, out=np.zeros_like(above), where=above > 0)
+        return np.stack([auroc, (ones * precision).sum(1) / num_ones])
+
+
 def _drawn_rankings(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], rng: np.random.Generator
-) -> dict[str, list[float]]:
-    """Return RANKED of samples drawn with replacement; a draw that lacks a class is drawn again."""
-    found: dict[str, list[float]] = {name: [] for name in RANKED}
-    num_classes = probabilities.shape[1]
-    while len(found["auroc"]) < _RESAMPLES_RANKED:
-        drawn = rng.integers(0, len(labels), len(labels))
-        if len(np.unique(labels[drawn])) == num_classes:
-            for name, value in ranked_metrics(labels[drawn], probabilities[drawn]).items():
-                found[name].append(value)
-    return found
+) -> dict[str, NDArray[np.float64]]:
+    """Return RANKED of samples drawn with replacement, [R] each; a draw that lacks a class is left out."""
+    count = len(labels)
+    at_once = max(1, _WEIGHTS_AT_ONCE // count)
+    parts = []
+    for first in range(0, _RESAMPLES, at_once):
+        size = min(at_once, _RESAMPLES - first)
+        draws = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(size)]
+        parts.append(weighted_rankings(labels, probabilities, np.array(draws)))
+    found = np.concatenate(parts, axis=1)
+    return dict(zip(RANKED, found[:, np.isfinite(found).all(0)], strict=True))

@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def prepare_if_missing(files: TaskFiles, settings: TaskSettings, output_dir: Pat
     if output_dir.exists():
         there, asked = read_manifest(output_dir), json.loads(json.dumps(asdict(settings)))
         asked["names"] = asked.pop("labels")
-        paths = [*files.table.values(), *chain.from_iterable(files.fasta.values())]
+        paths = [*files.training, *(path for split, path in files.table.items() if split != "train")]
         if all(path.is_file() for path in paths):  # what was made of files that are gone may still be used
             asked["inputs"] = [{"name": path.name, "sha256": file_sha256(path)} for path in paths]
         other = next((key for key, value in asked.items() if there.get(key) != value), None)
@@ -153,8 +152,6 @@ def _cleaned(examples: Sequence[Example], settings: TaskSettings) -> tuple[list[
         elif settings.ambiguous == "refuse":
             problem = f"the letter {other[0]!r} in the sequence is none of A, C, G, T"
             raise example.error(f"{problem}: pass task.ambiguous=drop to leave such sequences out")
-    if not kept:
-        raise FormatError(examples[0].path, "no sequence of A, C, G, T alone in it: give others")
     return kept, sequences, num_cropped
 
 
@@ -176,10 +173,11 @@ def _classes(
     if settings.labels is not None:
         of_file = dict(settings.labels)
     else:
-        found = list(files.fasta) or sorted(in_training, key=_by_number)
-        of_file = {label: label for label in found}
+        own = list(files.fasta) or sorted(in_training, key=_by_number)
+        of_file = {label: label for label in own}
     if len(of_file) < 2:
-        raise FormatError(examples[0].path, f"the only label is {next(iter(of_file))!r}: give two or more")
+        found = f"labels of usable sequences in training: {', '.join(of_file) or 'none'}"
+        raise FormatError(files.training[0], f"{found}: give examples of two or more")
     place = {label: at for at, label in enumerate(of_file)}
     for example in examples:
         if example.label not in place:

@@ -23,6 +23,13 @@ class TaskFiles:
     table: Mapping[str, Path]
     fasta: Mapping[str, tuple[Path, ...]]
 
+    @property
+    def training(self) -> tuple[Path, ...]:
+        """The files of training, from which splits without a file are drawn."""
+        if self.table:
+            return (self.table["train"],)
+        return tuple(path for paths in self.fasta.values() for path in paths)
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -50,11 +57,10 @@ class TaskSettings:
             raise ConfigError(f"task.ambiguous={self.ambiguous}: choose from {', '.join(AMBIGUOUS)}")
         if not isinstance(self.remove_duplicates, bool):
             raise ConfigError(f"task.remove_duplicates={self.remove_duplicates}: give true or false")
-        for key, value in (("crop", 1 if self.crop is None else self.crop), ("seed", self.seed + 1)):
-            if type(value) is not int or not 1 <= value < 2**32:
-                raise ConfigError(
-                    f"task.{key}={getattr(self, key)}: give a whole number of at least {1 - (key == 'seed')}"
-                )
+        for key, value, low in (("crop", self.crop, 1), ("seed", self.seed, 0)):
+            is_none = key == "crop" and value is None
+            if not is_none and (type(value) is not int or not low <= value < 2**32):
+                raise ConfigError(f"task.{key}={value}: give a whole number of at least {low}")
         shares = self.fractions
         if (
             not isinstance(shares, Mapping)
