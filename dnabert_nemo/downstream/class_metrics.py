@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from dnabert_nemo.downstream.comparison import compare_calls
-from dnabert_nemo.downstream.metrics import binary_metrics, class_matrix
+from dnabert_nemo.downstream.metrics import CLASS_METRICS, binary_metrics, class_matrix
 from dnabert_nemo.downstream.ranking import NUM_BINS, bin_of, calibration_error
 
-COUNTED = ("accuracy", "macro_f1", "mcc")
+COUNTED = CLASS_METRICS
 RANKED = ("auroc", "auprc", "brier", "calibration_error")
 
 _RESAMPLES = 2000

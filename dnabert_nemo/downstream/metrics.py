@@ -22,6 +22,7 @@ from dnabert_nemo.downstream.splice_dataset import LABELS
 SITE_LABELS = ("donor", "acceptor")
 METRICS = ("accuracy", "mcc", "f1", "precision", "recall")
 CARD_METRICS = METRICS[:3]  # those the card gives
+CLASS_METRICS = ("accuracy", "macro_f1", "mcc")  # of any number of classes
 
 _NEGATIVE = LABELS.index("negative")
 

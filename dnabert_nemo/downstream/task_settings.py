@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dnabert_nemo.command import listed
+from dnabert_nemo.downstream.metrics import CLASS_METRICS
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.shards.splits import SPLITS
 
 FRACTIONS = dict(zip(SPLITS, (0.8, 0.1, 0.1), strict=True))
 AMBIGUOUS = ("refuse", "drop")
-Published = Mapping[str, Any]  # metric, source, and figures by the name of a model
+_PUBLISHED = {"metric", "source", "rows"}
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,13 @@ class TaskSettings:
     """
 
     name: str
-    labels: Mapping[str, str] | None = (
-        None  # names by the labels of the files, in the order of classes; None: as they are
-    )
-    ambiguous: str = "refuse"  # or drop: what is done with a sequence that has other letters than A, C, G, T
+    labels: Mapping[str, str] | None = None  # names by the labels of the files, in the order of classes
+    ambiguous: str = "refuse"  # what is done with a sequence that has other letters than A, C, G, T
     crop: int | None = None  # bases of the middle that stay of a longer sequence
     remove_duplicates: bool = False
-    fractions: Mapping[str, float] = field(
-        default_factory=FRACTIONS.copy
-    )  # of what splits without a file share
+    fractions: Mapping[str, float] = field(default_factory=FRACTIONS.copy)  # for splits without a file
     seed: int = 1
-    published: Published | None = None
+    published: Mapping[str, Any] | None = None  # metric, source, and rows: figures by the names of models
 
     def __post_init__(self) -> None:
         if self.ambiguous not in AMBIGUOUS:
@@ -73,6 +70,13 @@ class TaskSettings:
             )
         if self.labels is not None and len(set(self.labels.values())) < len(self.labels):
             raise ConfigError(f"task.labels={dict(self.labels)}: give each label a name of its own")
+        told = self.published
+        if told is not None and (
+            not isinstance(told, Mapping) or told.keys() != _PUBLISHED or told["metric"] not in CLASS_METRICS
+        ):
+            raise ConfigError(
+                f"task.published={told}: give metric (one of {', '.join(CLASS_METRICS)}), source and rows"
+            )
 
 
 def task_of(config: Mapping[str, Any]) -> tuple[TaskFiles, TaskSettings]:

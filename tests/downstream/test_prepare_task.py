@@ -215,6 +215,10 @@ def test_a_class_too_small_to_share_is_told(table: Callable[[str, Rows], Path], 
         (["task.table.train=a", "task.remove_duplicates=yes"], "remove_duplicates=yes: give true or false"),
         (["task.table.train=a", "task.fractions.test=0.5"], "task.fractions={'train': 0.8,"),
         (["task.table.train=a", "task.labels={0: x, 1: x}"], "give each label a name of its own"),
+        (
+            ["task.table.train=a", "task.published={metric: r2}"],
+            "give metric (one of accuracy, macro_f1, mcc)",
+        ),
         (["task.table.train=a", "task.folder=null"], "pass data_dir=FOLDER, or set DNABERT_NEMO_DATA"),
     ],
 )
