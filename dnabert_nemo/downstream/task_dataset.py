@@ -108,10 +108,13 @@ def check_lengths(dataset: SpliceDataset | TaskDataset, *, k: int, max_positions
             f"what is shorter than {k}, or use a model of smaller k"
         )
     if max(lengths) > most:
+        shorter = f"task.crop={most}, which keeps the middle"
+        if isinstance(dataset, SpliceDataset):
+            shorter = f"window={most - most % 2}"
         raise ConfigError(
             f"{dataset.path} has a sequence of {max(lengths):,} bases, and the model takes {most:,} "
-            f"(max_position_embeddings={max_positions}): prepare it again with crop={most}, which keeps the "
-            "middle, or use a model with more positions"
+            f"(max_position_embeddings={max_positions}): prepare it again with {shorter}, or use a model "
+            "with more positions"
         )
 
 
@@ -122,6 +125,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         FormatError: there is none, or it is another's.
     """
     path, manifest = folder / MANIFEST, _manifest_there(folder)
+    if "protocol" in manifest:
+        raise FormatError(folder, "a splice data set: benchmark_splice.py reports on it, or prepare a task")
     try:
         kind, version, labels, files = (
             manifest[key] for key in ("kind", "format_version", "labels", "files")

@@ -96,8 +96,8 @@ def test_a_prepared_folder_is_trained_on_without_a_task(folder: Path) -> None:
     [line] = done.stderr.splitlines()
     assert line.startswith("error: long has a sequence of ")
     assert line.endswith(
-        "bases, and the model takes 32 (max_position_embeddings=32): prepare it again with crop=32, which "
-        "keeps the middle, or use a model with more positions"
+        "bases, and the model takes 32 (max_position_embeddings=32): prepare it again with task.crop=32, "
+        "which keeps the middle, or use a model with more positions"
     )
     assert not (folder / "runs" / "long").exists()
 
@@ -109,7 +109,7 @@ def test_baselines_need_no_model_and_other_classes_are_told(folder: Path, splice
     assert "| majority class, no model | 0.3333 " in (folder / "alone" / "report.md").read_text()
     done = run(folder, "benchmark_task", f"dataset_path={splice_dir}", "output_dir=no")
     assert done.returncode == 2
-    assert "not the manifest of a task's data set" in done.stderr
+    assert "a splice data set: benchmark_splice.py reports on it" in done.stderr
 
 
 @pytest.mark.parametrize(

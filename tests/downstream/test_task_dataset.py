@@ -42,7 +42,7 @@ def test_splice_data_sets_are_told_apart(splice_dir: Path) -> None:
     dataset = load_dataset(splice_dir)
     assert isinstance(dataset, SpliceDataset)
     assert dataset.labels == ("donor", "acceptor", "negative")
-    with pytest.raises(FormatError, match=r"not the manifest of a task's data set \(KeyError\('kind'\)\)"):
+    with pytest.raises(FormatError, match=r"a splice data set: benchmark_splice\.py reports on it"):
         load_task_dataset(splice_dir)
 
 
@@ -81,6 +81,7 @@ def edit_manifest(**changes: object) -> Callable[[Path], None]:
         (lambda folder: (folder / "manifest.json").unlink(), "no data set, or an unfinished one"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "not the manifest of a data set"),
         (lambda folder: (folder / "manifest.json").write_text("[]"), "not the manifest of a data set"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "not the manifest of a task's data set"),
         (edit_manifest(kind="other"), "not the manifest of a task's data set"),
         (edit_manifest(labels="yes"), "not the manifest of a task's data set"),
         (edit_manifest(format_version=9), "task format 9, this package reads 1"),
@@ -108,7 +109,15 @@ def test_an_unfinished_folder_is_refused_even_with_a_manifest(folder: Path) -> N
 def test_a_model_must_have_room_for_every_sequence(folder: Path) -> None:
     dataset = load_task_dataset(folder)
     check_lengths(dataset, k=3, max_positions=31)  # 31 bases are 29 3-mers, and two ends
-    with pytest.raises(ConfigError, match=r"31 bases, and the model takes 30 .*again with crop=30"):
+    with pytest.raises(
+        ConfigError, match=r"31 bases, and the model takes 30 .*again with task\.crop=30, which keeps"
+    ):
         check_lengths(dataset, k=3, max_positions=30)
     with pytest.raises(ConfigError, match="a sequence of 12 bases, and the model reads 13-mers"):
         check_lengths(dataset, k=13, max_positions=512)
+
+
+def test_windows_of_splice_sites_are_made_shorter(splice_dir: Path) -> None:
+    check_lengths(load_dataset(splice_dir), k=3, max_positions=512)
+    with pytest.raises(ConfigError, match=r"512 bases, and the model takes 63 .*again with window=62, or"):
+        check_lengths(load_dataset(splice_dir), k=3, max_positions=63)
