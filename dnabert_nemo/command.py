@@ -14,7 +14,7 @@ import hydra
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from dnabert_nemo.errors import ConfigError, DnabertError, TrainingError
 
@@ -138,7 +138,7 @@ def _is_first_rank() -> bool:
 
 def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     def check_then_run(cfg: DictConfig) -> None:
-        missing = sorted(OmegaConf.missing_keys(cfg))
+        missing = _missing(cfg)
         if missing:
             _fail(f"no value for {', '.join(missing)}: pass {missing[0]}=VALUE on the command line")
         try:
@@ -149,6 +149,13 @@ def _checked(main: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]
             _fail(str(error))
 
     return check_then_run
+
+
+def _missing(cfg: DictConfig) -> list[str]:
+    try:
+        return sorted(OmegaConf.missing_keys(cfg))
+    except InterpolationToMissingValueError as error:  # a key that is made of another, ${task.name}
+        return [str(error).splitlines()[0].rsplit(": ", 1)[-1]]
 
 
 def hydra_message(error: Exception) -> str:
@@ -170,6 +177,10 @@ def hydra_message(error: Exception) -> str:
 
 def _not_found(error: MissingConfigException) -> str:
     known = sorted(error.options or (path.stem for path in CONF.glob("*.yaml")))
+    group = CONF / str(error.missing_cfg_file).partition("/")[0]
+    if error.options and group.is_dir():  # those in folders of the group are not among the options
+        inside = (path.relative_to(group).with_suffix("").as_posix() for path in group.glob("*/*.yaml"))
+        known = sorted({*known, *inside})
     return f"no config {error.missing_cfg_file!r}: choose {', '.join(known)}, or one of --config-dir"
 
 

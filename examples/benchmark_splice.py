@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
+from dnabert_nemo.downstream.classifiers import files_by_name
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
-from dnabert_nemo.errors import ConfigError
 
 COMMAND = ["python", *sys.argv]
 log = logging.getLogger("dnabert_nemo")
@@ -25,7 +24,7 @@ log = logging.getLogger("dnabert_nemo")
 
 @command("benchmark_splice")
 def main(cfg: DictConfig) -> None:
-    names, files = asked_baselines(cfg.baselines), _by_name(listed(cfg.restore_from_path) or ())
+    names, files = asked_baselines(cfg.baselines), files_by_name(listed(cfg.restore_from_path) or ())
     dataset = load_splice_dataset(Path(cfg.dataset_path))
     windows = dataset.splits[cfg.split]
     from dnabert_nemo.model import DnabertClassifier, restore
@@ -46,15 +45,6 @@ def main(cfg: DictConfig) -> None:
     )
     folder = write_report(Path(cfg.output_dir), rows, context, overwrite=cfg.overwrite)
     log.info("%s", (folder / "report.md").read_text())
-
-
-def _by_name(paths: Sequence[str]) -> dict[str, Path]:
-    found = {Path(path).stem: Path(path) for path in paths}
-    if len(found) < len(paths):
-        raise ConfigError(
-            f"restore_from_path={list(paths)}: two have one name, which rows go by: rename a file"
-        )
-    return found
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines
+from dnabert_nemo.downstream.classifiers import files_by_name
 from dnabert_nemo.downstream.report import report_context
 from dnabert_nemo.downstream.scan import held_out_loci
 from dnabert_nemo.downstream.scan_plot import check_plots
 from dnabert_nemo.downstream.scan_report import MARKDOWN, scan_report
-from dnabert_nemo.downstream.scan_rows import check_model, files_by_name, model_score, scan_rows
+from dnabert_nemo.downstream.scan_rows import check_model, model_score, scan_rows
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
 COMMAND = ["python", *sys.argv]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ NEAR_SITE = 40  # bases of the weight matrix: exon and intron ends, tract and br
 AROUND = 80  # bases of the regression on which base stands where
 COUNTED = 6  # bases of the k-mers that the other one counts
 
+_LEARNED_FROM = ("train", "validation")
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,19 +43,17 @@ BASELINES: dict[str, Callable[[int], Baseline]] = {  # by the bases of a window
 }
 
 
-def asked_baselines(names: object) -> list[str]:
-    """Read the config's `baselines`: a list of BASELINES, or one, or null for none.
+def asked_baselines(names: object, known: Collection[str] = BASELINES) -> list[str]:
+    """Read the config's `baselines`: a list of those known, or one, or null for none; in our order.
 
     Raises:
         ConfigError: one is not known.
     """
     asked = listed(names) or ()
     for name in asked:
-        if name not in BASELINES:
-            raise ConfigError(
-                f"baselines: {name!r} is not known: choose from {', '.join(BASELINES)}, or null"
-            )
-    return [name for name in BASELINES if name in asked]
+        if name not in known:
+            raise ConfigError(f"baselines: {name!r} is not known: choose from {', '.join(known)}, or null")
+    return [name for name in known if name in asked]
 
 
 def baseline_probabilities(
@@ -64,10 +64,8 @@ def baseline_probabilities(
     Raises:
         ConfigError: there are no validation windows to choose by.
     """
-    return {
-        baseline.name: baseline.probabilities(windows.sequences)
-        for baseline in trained_baselines(dataset, names, seed=seed)
-    }
+    found = trained_baselines(dataset, names, seed=seed)
+    return {baseline.name: baseline.probabilities(windows.sequences) for baseline in found}
 
 
 def trained_baselines(dataset: SpliceDataset, names: Sequence[str], *, seed: int) -> Iterator[Baseline]:
@@ -78,18 +76,35 @@ def trained_baselines(dataset: SpliceDataset, names: Sequence[str], *, seed: int
     """
     if not names:
         return
-    train, validation = (
-        Labelled(dataset.splits[name].sequences, dataset.splits[name].labels)
-        for name in ("train", "validation")
-    )
-    if not len(validation):
+    if not len(dataset.splits["validation"]):
         raise ConfigError(
             f"dataset_path={dataset.path} has no validation windows, by which baselines are chosen: prepare "
             "it with some, or pass baselines=null"
         )
-    for name in names:
+    train, validation = (
+        Labelled(dataset.splits[name].sequences, dataset.splits[name].labels) for name in _LEARNED_FROM
+    )
+    yield from trained((BASELINES[name](dataset.window) for name in names), train, validation, seed)
+
+
+def learned_probabilities(
+    baselines: Iterable[Baseline],
+    train: Labelled,
+    validation: Labelled,
+    sequences: Sequence[str],
+    *,
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Train baselines, and return the probabilities [n, C] they give n sequences, by their names."""
+    return {each.name: each.probabilities(sequences) for each in trained(baselines, train, validation, seed)}
+
+
+def trained(
+    baselines: Iterable[Baseline], train: Labelled, validation: Labelled, seed: int
+) -> Iterator[Baseline]:
+    """Train baselines, one at a time."""
+    for baseline in baselines:
         began = time.perf_counter()
-        baseline = BASELINES[name](dataset.window)
         baseline.fit(train, validation, seed)
         _log.info("%s: trained in %.0f s", baseline.name, time.perf_counter() - began)
         yield baseline

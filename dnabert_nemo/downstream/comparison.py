@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,46 @@ def compare(
         two-sided probability of so uneven a pair (McNemar 1947), all classes taken together.
     """
     rows, num_rows = confusion_rows(labels, against)
-    shape = (num_rows, len(LABELS), len(LABELS))
+    return compare_calls(
+        labels,
+        one,
+        other,
+        lambda tables: card_view(tables)["mean"],
+        metrics=CARD_METRICS,
+        rows=rows,
+        shape=(num_rows, len(LABELS), len(LABELS)),
+        seed=seed,
+        resamples=resamples,
+        level=level,
+    )
+
+
+def compare_calls(
+    labels: NDArray[np.integer],
+    one: NDArray[np.integer],
+    other: NDArray[np.integer],
+    measure: Callable[[NDArray[np.int64]], Mapping[str, NDArray[np.float64]]],
+    *,
+    metrics: Sequence[str],
+    rows: NDArray[np.integer],
+    shape: tuple[int, int, int],
+    seed: int,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Compare two rows' calls of any n samples as `compare` does, in `metrics` of what `measure` finds.
+
+    Args:
+        labels, one, other: class indices [n].
+        measure: maps tables [..., R, C] of counts to metrics, each [...].
+        rows: [n], the row of the table in which a sample counts.
+        shape: R, C, C.
+    """
     cells = np.ravel_multi_index((rows, one, other), shape)
     joint = np.bincount(cells, minlength=int(np.prod(shape)))
     rng = np.random.Generator(np.random.Philox(seed))
     draws = rng.multinomial(len(labels), joint / len(labels), size=resamples).reshape(-1, *shape)
-    measured, drawn = _differences(joint.reshape(shape)), _differences(draws)
+    measured, drawn = (_differences(tables, measure, metrics) for tables in (joint.reshape(shape), draws))
     ends = [(1 - level) / 2, (1 + level) / 2]
     only_one = int(((one == labels) & (other != labels)).sum())
     only_other = int(((one != labels) & (other == labels)).sum())
@@ -47,7 +82,7 @@ def compare(
                 "difference": float(measured[metric]),
                 "interval": np.quantile(drawn[metric], ends).tolist(),
             }
-            for metric in CARD_METRICS
+            for metric in metrics
         },
         "only_one": only_one,
         "only_other": only_other,
@@ -55,7 +90,11 @@ def compare(
     }
 
 
-def _differences(joint: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Subtract the card's mean metrics of two rows, from counts [..., rows, called by one, by the other]."""
-    one, other = card_view(joint.sum(-1))["mean"], card_view(joint.sum(-2))["mean"]
-    return {metric: one[metric] - other[metric] for metric in CARD_METRICS}
+def _differences(
+    joint: NDArray[np.int64],
+    measure: Callable[[NDArray[np.int64]], Mapping[str, NDArray[np.float64]]],
+    metrics: Sequence[str],
+) -> dict[str, NDArray[np.float64]]:
+    """Subtract the metrics of two rows, from counts [..., rows, called by one, by the other]."""
+    one, other = measure(joint.sum(-1)), measure(joint.sum(-2))
+    return {metric: one[metric] - other[metric] for metric in metrics}

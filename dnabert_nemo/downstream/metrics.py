@@ -22,6 +22,7 @@ from dnabert_nemo.downstream.splice_dataset import LABELS
 SITE_LABELS = ("donor", "acceptor")
 METRICS = ("accuracy", "mcc", "f1", "precision", "recall")
 CARD_METRICS = METRICS[:3]  # those the card gives
+CLASS_METRICS = ("accuracy", "macro_f1", "mcc")  # of any number of classes
 
 _NEGATIVE = LABELS.index("negative")
 
@@ -97,7 +98,11 @@ def site_matrix(table: NDArray[np.int64], label: str) -> NDArray[np.int64]:
 
 def one_vs_rest_matrix(table: NDArray[np.int64], label: str) -> NDArray[np.int64]:
     """Reduce tables [..., 3 or 5, 3] to a label against all other windows: [..., 4] as TP, FP, FN, TN."""
-    one, table = LABELS.index(label), folded(table)
+    return class_matrix(folded(table), LABELS.index(label))
+
+
+def class_matrix(table: NDArray[np.int64], one: int) -> NDArray[np.int64]:
+    """Reduce tables [..., C, C] to one class against all others: [..., 4] as TP, FP, FN, TN."""
     true = table[..., one, one]
     false_positives = table[..., :, one].sum(-1) - true
     missed = table[..., one, :].sum(-1) - true

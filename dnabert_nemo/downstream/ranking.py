@@ -75,6 +75,10 @@ def calibration_error(is_site: NDArray[np.bool_], scores: NDArray[np.float64]) -
     Of NUM_BINS bins of scores, the mean distance between the mean score and the share of sites, each bin by
     how many windows it has.
     """
-    bins = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    missed = np.bincount(bins, weights=scores - is_site, minlength=NUM_BINS)
+    missed = np.bincount(bin_of(scores), weights=scores - is_site, minlength=NUM_BINS)
     return float(np.abs(missed).sum() / len(scores))
+
+
+def bin_of(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which of NUM_BINS bins each score is in, [m]."""
+    return np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)

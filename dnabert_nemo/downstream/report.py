@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dnabert_nemo.downstream.comparison import compare
 from dnabert_nemo.downstream.metrics import CARD_METRICS, score
 from dnabert_nemo.downstream.ranking import RANKINGS, rank
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
+from dnabert_nemo.downstream.task_dataset import TaskDataset
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
 
@@ -68,7 +69,7 @@ def report_rows(
 
 
 def report_context(
-    dataset: SpliceDataset,
+    dataset: SpliceDataset | TaskDataset,
     *,
     split: str = "test",
     seeds: Mapping[str, int],
@@ -118,8 +119,19 @@ def write_report(
         "rows": dict(rows),
         **context,
     }
+    return publish_report(output_dir, report, render_markdown, overwrite=overwrite)
+
+
+def publish_report(
+    output_dir: str | Path,
+    report: Mapping[str, Any],
+    render: Callable[[Mapping[str, Any]], str],
+    *,
+    overwrite: bool,
+) -> Path:
+    """Write any report as `report.json`, and as the `report.md` that `render` makes of it."""
     with publish(output_dir, FILES, overwrite=overwrite) as folder:
-        contents = json.dumps(report, indent=1) + "\n", render_markdown(report)
+        contents = json.dumps(report, indent=1) + "\n", render(report)
         for name, content in zip(FILES, contents, strict=True):
             (folder / name).write_text(content, encoding="utf-8", newline="\n")
     return Path(output_dir)
@@ -132,7 +144,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         _card_section(report),
         _detail_section(report),
         _ranking_section(report),
-        _comparison_section(report),
+        comparison_section(report, ("acc", "MCC", "F1"), "the card's means on the same windows", "windows"),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
         repeat_section(report),
@@ -197,11 +209,12 @@ def _ranking_section(report: Mapping[str, Any]) -> str:
     )
 
 
-def _comparison_section(report: Mapping[str, Any]) -> str:
+def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: str, samples: str) -> str:
+    """Render what the first row has over each other, in metrics `of` what is said, and whether by chance."""
     first, *others = report["rows"]
     header = [
         "",
-        *(f"{metric}: {first} less this" for metric in ("acc", "MCC", "F1")),
+        *(f"{metric}: {first} less this" for metric in metrics),
         "only it / only this",
         "p",
     ]
@@ -216,8 +229,9 @@ def _comparison_section(report: Mapping[str, Any]) -> str:
         lines.append([name, *cells, alone, f"{beside['mcnemar_p']:.2g}"])
     return (
         f"## {first}, beside the others\n\n"
-        "Differences of the card's means on the same windows, with 95 % intervals of a paired bootstrap; "
-        "windows that one of the two alone calls rightly, and McNemar's exact p.\n\n" + table(header, lines)
+        f"Differences of {of}, with 95 % intervals of a paired bootstrap; "
+        f"{samples} that one of the two alone calls rightly, and McNemar's exact p.\n\n"
+        + table(header, lines)
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,20 +74,6 @@ def rule_probabilities(windows: NDArray[np.uint8]) -> NDArray[np.float64]:
     for label, bases in zip(SITE_LABELS, ("GT", "AG"), strict=True):
         calls[(middle == encode(bases)).all(1)] = LABELS.index(label)
     return np.eye(len(LABELS))[calls]
-
-
-def files_by_name(paths: Sequence[str]) -> dict[str, Path]:
-    """Name .nemo files by their stems, in order.
-
-    Raises:
-        ConfigError: two have one name.
-    """
-    found = {Path(path).stem: Path(path) for path in paths}
-    if len(found) < len(paths):
-        raise ConfigError(
-            f"restore_from_path={list(paths)}: two have one name, which rows go by: rename a file"
-        )
-    return found
 
 
 def model_score(model: DnabertClassifier, micro_batch_size: int) -> Score:

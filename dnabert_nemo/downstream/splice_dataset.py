@@ -64,6 +64,11 @@ class SpliceDataset:
     splits: dict[str, SpliceSplit]
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes; a label's place here is its class index."""
+        return LABELS
+
+    @property
     def window(self) -> int:
         """The bases in every window."""
         return int(self.manifest["window"])

@@ -1,0 +1,176 @@
+"""Metrics of any number of classes, with intervals; `task_report` after, as `metrics` is for splice sites.
+
+n samples, C classes. A table [C, C] counts samples by true class (row) and called class (column).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+
+from dnabert_nemo.downstream.comparison import compare_calls
+from dnabert_nemo.downstream.metrics import CLASS_METRICS, binary_metrics, class_matrix
+from dnabert_nemo.downstream.ranking import NUM_BINS, bin_of, calibration_error
+
+COUNTED = CLASS_METRICS
+RANKED = ("auroc", "auprc", "brier", "calibration_error")
+
+_RESAMPLES = 2000
+_WEIGHTS_AT_ONCE = 1_000_000  # of samples in draws: some tens of megabytes
+
+
+def table_metrics(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return COUNTED, each [...], of tables [..., C, C].
+
+    Macro F1 is the mean of each class's F1 against the rest. MCC is that of C classes (Gorodkin 2004, Comput.
+    Biol. Chem. 28:367), with two classes the one of Matthews; 0 where one class alone is true or called.
+    """
+    num_classes = table.shape[-1]
+    total = table.sum((-2, -1)).astype(np.float64)
+    right = np.trace(table, axis1=-2, axis2=-1).astype(np.float64)
+    true, called = table.sum(-1).astype(np.float64), table.sum(-2).astype(np.float64)
+    numerator = right * total - (true * called).sum(-1)
+    squares = (total**2 - (called**2).sum(-1)) * (total**2 - (true**2).sum(-1))
+    f1 = [binary_metrics(class_matrix(table, one))["f1"] for one in range(num_classes)]
+    return {
+        "accuracy": right / total,
+        "macro_f1": np.mean(f1, axis=0),
+        "mcc": np.divide(numerator, np.sqrt(squares), out=np.zeros_like(total), where=squares > 0),
+    }
+
+
+def ranked_metrics(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
+    """Return RANKED of class indices [n] and the probabilities [n, C] they were given.
+
+    AUROC and AUPRC are those of the second class where there are two, else the mean over each class against
+    the rest. The Brier score is the mean square of what the second class's probability misses, or with more
+    than two classes the sum of the squares of all (Brier 1950). The calibration error is that of the class
+    called.
+
+    Raises:
+        ValueError: a class has no sample.
+    """
+    truth = np.eye(probabilities.shape[1])[labels]
+    if not truth.any(0).all():
+        raise ValueError(
+            f"a class without a sample ranks nothing: {truth.sum(0).astype(int).tolist()} of each"
+        )
+    is_binary = probabilities.shape[1] == 2
+    columns = [1] if is_binary else range(probabilities.shape[1])
+    found = {
+        name: float(np.mean([area(truth[:, one], probabilities[:, one]) for one in columns]))
+        for name, area in (("auroc", roc_auc_score), ("auprc", average_precision_score))
+    }
+    squares = ((probabilities - truth) ** 2).sum(1).mean()
+    called = probabilities.argmax(1)
+    return {
+        **found,
+        "brier": float(squares / 2 if is_binary else squares),
+        "calibration_error": calibration_error(called == labels, probabilities.max(1).astype(np.float64)),
+    }
+
+
+def score_classes(
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    names: tuple[str, ...],
+    *,
+    seed: int,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Score probabilities [n, C] against class indices [n] as one JSON-ready report row.
+
+    `metrics` holds COUNTED and RANKED, `intervals` the percentile intervals of a bootstrap that draws samples
+    (Efron and Tibshirani 1993, chapter 13), `confusion` the table by the classes' `names`.
+
+    Raises:
+        ValueError: probabilities of another shape, or a class has no sample.
+    """
+    if probabilities.shape != (len(labels), len(names)):
+        raise ValueError(f"{len(labels)} labels, probabilities {probabilities.shape}: want [n, {len(names)}]")
+    table = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(names)))
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    rng = np.random.Generator(np.random.Philox(seed))
+    draws = rng.multinomial(len(labels), table.ravel() / len(labels), size=_RESAMPLES)
+    drawn = table_metrics(draws.reshape(-1, *table.shape))
+    drawn |= _drawn_rankings(labels, probabilities, rng)
+    measured = {name: float(value) for name, value in table_metrics(table).items()}
+    return {
+        "num_samples": len(labels),
+        "metrics": measured | ranked_metrics(labels, probabilities),
+        "intervals": {name: np.quantile(values, ends).tolist() for name, values in drawn.items()},
+        "confusion": {
+            true: dict(zip(names, row, strict=True)) for true, row in zip(names, table.tolist(), strict=True)
+        },
+    }
+
+
+def compare_classes(
+    labels: NDArray[np.integer],
+    one: NDArray[np.integer],
+    other: NDArray[np.integer],
+    num_classes: int,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Compare two rows' calls of the same n samples in COUNTED, as `comparison.compare` does."""
+    measure: Callable[[NDArray[np.int64]], dict[str, NDArray[np.float64]]] = table_metrics
+    return compare_calls(
+        labels, one, other, measure, metrics=COUNTED, rows=labels, shape=(num_classes,) * 3, seed=seed
+    )
+
+
+def weighted_rankings(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return RANKED, [4, R], where a row of `weights` [R, n], n in all, says how often each counts.
+
+    A thousand draws at once, where scikit-learn's functions sort each anew. nan where a row lacks a class.
+    """
+    num_samples, num_classes = probabilities.shape
+    truth = np.eye(num_classes)[labels]
+    columns = [1] if num_classes == 2 else range(num_classes)
+    areas = np.mean([_areas(truth[:, one] == 1, probabilities[:, one], weights) for one in columns], axis=0)
+    squares = ((probabilities - truth) ** 2).sum(1) / (2 if num_classes == 2 else 1)
+    surest = probabilities.max(1).astype(np.float64)
+    is_right = probabilities.argmax(1) == labels
+    in_bin = np.eye(NUM_BINS)[bin_of(surest)] * (surest - is_right)[:, None]
+    missed = np.abs(weights @ in_bin).sum(1)
+    return np.stack([*areas, weights @ squares / num_samples, missed / num_samples])
+
+
+def _areas(
+    is_one: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return AUROC and average precision, [2, R]; equal scores are one step of either curve."""
+    order = np.argsort(-scores, kind="stable")
+    steps = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    ones, others = (
+        np.add.reduceat(weights[:, order] * mask[order], steps, axis=1, dtype=np.float64)
+        for mask in (is_one, ~is_one)
+    )
+    above, below = ones.cumsum(1), others.cumsum(1)
+    num_ones, num_others = above[:, -1], below[:, -1]
+    with np.errstate(invalid="ignore"):
+        auroc = (others * (above - ones / 2)).sum(1) / (num_ones * num_others)
+        precision = np.divide(above, above + below, out=np.zeros_like(above), where=above > 0)
+        return np.stack([auroc, (ones * precision).sum(1) / num_ones])
+
+
+def _drawn_rankings(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], rng: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Return RANKED of samples drawn with replacement, [R] each; a draw that lacks a class is left out."""
+    count = len(labels)
+    at_once = max(1, _WEIGHTS_AT_ONCE // count)
+    parts = []
+    for first in range(0, _RESAMPLES, at_once):
+        size = min(at_once, _RESAMPLES - first)
+        draws = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(size)]
+        parts.append(weighted_rankings(labels, probabilities, np.array(draws)))
+    found = np.concatenate(parts, axis=1)
+    return dict(zip(RANKED, found[:, np.isfinite(found).all(0)], strict=True))

@@ -1,0 +1,147 @@
+"""The report of a task: published figures, our rows and those of baselines, and what repeating it takes.
+
+`class_metrics` makes the rows; the JSON is the source and the Markdown is rendered from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED, compare_classes, score_classes
+from dnabert_nemo.downstream.report import comparison_section, publish_report, repeat_section, table
+from dnabert_nemo.downstream.task_dataset import TaskSplit
+
+_SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
+_SHOWN_RANKED = ("AUROC", "AUPRC", "Brier score", "calibration error")
+
+
+def task_rows(
+    part: TaskSplit,
+    probabilities: Mapping[str, NDArray[np.floating]],
+    names: tuple[str, ...],
+    *,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Score named probabilities (each [n, C]) on one split; the first row is compared with the others.
+
+    Raises:
+        ValueError: probabilities of another shape, or a split that lacks a class.
+    """
+    first = next(iter(probabilities.values())).argmax(1)
+    return {
+        name: {
+            **score_classes(part.labels, found, names, seed=seed),
+            "first_beside_it": compare_classes(part.labels, first, found.argmax(1), len(names), seed=seed),
+        }
+        for name, found in probabilities.items()
+    }
+
+
+def write_task_report(
+    output_dir: str | Path,
+    rows: Mapping[str, Mapping[str, Any]],
+    context: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write `report.json` and `report.md` into a new folder and return it; the same rows give the same bytes.
+
+    Raises:
+        ConfigError: the folder is there already and `overwrite` is false.
+    """
+    report = {"title": f"Task {context['dataset']['name']}", "rows": dict(rows), **context}
+    return publish_report(output_dir, report, render_task, overwrite=overwrite)
+
+
+def render_task(report: Mapping[str, Any]) -> str:
+    """Render the JSON report as Markdown."""
+    sections = [
+        f"# {report['title']}",
+        _metrics_section(report),
+        _ranking_section(report),
+        comparison_section(report, _SHOWN, "the metrics on the same sequences", "sequences"),
+        _confusion_section(report),
+        _dataset_section(report["dataset"]),
+        repeat_section(report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _metrics_section(report: Mapping[str, Any]) -> str:
+    lines = [[name, *_cells(row, COUNTED)] for name, row in report["rows"].items()]
+    says = "95 % bootstrap intervals over the sequences."
+    published = report["dataset"]["published"]
+    if published is not None:
+        at = COUNTED.index(published["metric"])
+        for name, figure in published["rows"].items():
+            cells = [f"{figure:.4f}" if place == at else "" for place in range(len(COUNTED))]
+            lines.append([f"published, {name}", *cells])
+        says += f" Published: {published['source']}."
+        if _is_changed(report):
+            says += " Ours are of other sequences: some were left out, cropped or drawn anew."
+    return f"## Metrics, {report['split']} split\n\n{says}\n\n" + table(["", *_SHOWN], lines)
+
+
+def _is_changed(report: Mapping[str, Any]) -> bool:
+    """Tell whether the test sequences are not the published ones."""
+    dataset = report["dataset"]
+    is_whole = not any(dataset["removed"].values()) and not dataset["cropped"]
+    return report["split"] != "test" or dataset["splits"]["test"] != "as given" or not is_whole
+
+
+def _ranking_section(report: Mapping[str, Any]) -> str:
+    lines = [[name, *_cells(row, RANKED)] for name, row in report["rows"].items()]
+    labels = report["dataset"]["labels"]
+    of = f"`{labels[1]}`" if len(labels) == 2 else "each class against the rest, their mean"
+    return (
+        f"## Ranking and calibration\n\nAUROC and AUPRC of {of}; calibration error of the class called.\n\n"
+        + table(["", *_SHOWN_RANKED], lines)
+    )
+
+
+def _cells(row: Mapping[str, Any], metrics: tuple[str, ...]) -> list[str]:
+    return [
+        f"{row['metrics'][metric]:.4f} [{low:.4f}, {high:.4f}]"
+        for metric in metrics
+        for low, high in [row["intervals"][metric]]
+    ]
+
+
+def _confusion_section(report: Mapping[str, Any]) -> str:
+    labels = report["dataset"]["labels"]
+    lines = [
+        [name, true, *(str(row["confusion"][true][called]) for called in labels)]
+        for name, row in report["rows"].items()
+        for true in labels
+    ]
+    return "## Calls\n\n" + table(["", "true label", *(f"called {label}" for label in labels)], lines)
+
+
+def _dataset_section(dataset: Mapping[str, Any]) -> str:
+    labels = dataset["labels"]
+    counts = [
+        [
+            split,
+            *(str(dataset["counts"][split][label]) for label in labels),
+            *(str(dataset["lengths"][split][which]) for which in ("min", "median", "max")),
+            made,
+        ]
+        for split, made in dataset["splits"].items()
+    ]
+    header = ["split", *labels, "shortest", "median", "longest", "made"]
+    twice = dataset["duplicates"]
+    found = [[f"twice in {split}", str(number)] for split, number in twice["within"].items()]
+    found += [[f"in {pair}", str(number)] for pair, number in twice["across"].items()]
+    others = twice["across_other_strand"].items()
+    found += [[f"in {pair}, on the other strand", str(number)] for pair, number in others]
+    found.append(["with several labels", str(twice["several_labels"])])
+    left_out = [[f"left out: {reason}", str(number)] for reason, number in dataset["removed"].items()]
+    left_out.append(["cropped", str(dataset["cropped"])])
+    return "\n\n".join(
+        ["## Dataset", table(header, counts), table(["sequences", "number"], [*found, *left_out])]
+    )

@@ -1,0 +1,164 @@
+"""prepare_task, finetune and benchmark_task as a user calls them: what they print, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "DNABERT_NEMO_DATA"}
+MODEL = {
+    "seed": 1, "tokenizer": {"k": 3, "vocab_file": None}, "num_layers": 2, "hidden_size": 32,
+    "ffn_hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 32, "hidden_dropout": 0.1,
+    "attention_dropout": 0.1, "tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 1,
+    "sequence_parallel": False, "data": {"train": "elsewhere"}, "optim": {"lr": 1.0},
+}  # fmt: skip
+
+
+def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *overrides]
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def write_table(path: Path, longest: int = 30) -> None:
+    chance = np.random.default_rng(1)
+    lines = ["sequence,label"]
+    for at in range(90):
+        middle = ("CCCCCC", "TTTTTT", "GGGGGG")[at % 3]
+        ends = ["".join(chance.choice(list("ACGT"), chance.integers(2, longest // 2 - 2))) for _ in range(2)]
+        lines.append(f"{ends[0]}{middle}{ends[1]},{'abc'[at % 3]}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of three classes, and a small encoder with its first weights."""
+    from omegaconf import OmegaConf
+
+    from dnabert_nemo.megatron.sizes import ParallelSizes
+    from dnabert_nemo.model import DnabertModel
+
+    folder = tmp_path_factory.mktemp("tasks")
+    write_table(folder / "mine.csv")
+    model = DnabertModel(OmegaConf.create(MODEL))
+    model.build(ParallelSizes(), "fp32")
+    model.save_to(str(folder / "tiny.nemo"))
+    return folder
+
+
+MINE = ("task=csv", "task.name=mine", "task.table.train=mine.csv")
+
+
+def test_from_a_table_to_a_classifier_and_a_report(folder: Path) -> None:
+    steps = ("trainer.max_steps=6", "trainer.val_check_interval=6", "trainer.log_every_n_steps=6")
+    done = run(
+        folder, "finetune", *MINE, "restore_from_path=tiny.nemo", *steps, "model.optim.sched.warmup_steps=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train, what validation and test left: 24 a, 24 b, 24 c; 11 to 30 bases" in done.stdout
+    assert "model: a, b, c on a frozen encoder" in done.stdout
+    assert (folder / "datasets" / "mine" / "manifest.json").is_file()
+    classifier = "runs/mine/checkpoints/mine.nemo"
+    assert (folder / classifier).is_file()
+    done = run(
+        folder, "benchmark_task", f"restore_from_path={classifier}", "dataset_path=datasets/mine",
+        "output_dir=report", "baselines=kmers",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((folder / "report" / "report.json").read_text())
+    assert list(report["rows"]) == [
+        "mine",
+        "logistic regression, counts of 6-mers",
+        "majority class, no model",
+    ]
+    assert report["files"]["model mine"]["name"] == "mine.nemo"
+    assert report["seeds"] == {"bootstrap and baselines": 1, "training of mine": 1234}
+    assert "# Task mine" in done.stdout
+
+
+def test_a_prepared_folder_is_trained_on_without_a_task(folder: Path) -> None:
+    """And told of, where a sequence is longer than the model's positions."""
+    write_table(folder / "long.csv", longest=80)
+    prepared = run(
+        folder, "prepare_task", "task=csv", "task.name=long", "task.table.train=long.csv", "output_dir=long"
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    assert prepared.stderr == ""
+    done = run(folder, "finetune", "restore_from_path=tiny.nemo", "model.data.dataset_path=long", "name=long")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: long has a sequence of ")
+    assert line.endswith(
+        "bases, and the model takes 32 (max_position_embeddings=32): prepare it again with task.crop=32, "
+        "which keeps the middle, or use a model with more positions"
+    )
+    assert not (folder / "runs" / "long").exists()
+
+
+def test_baselines_need_no_model_and_other_classes_are_told(folder: Path, splice_dir: Path) -> None:
+    run(folder, "prepare_task", *MINE, "task.labels={a: x, b: y, c: z}", "output_dir=named")
+    done = run(folder, "benchmark_task", "dataset_path=named", "output_dir=alone", "baselines=null")
+    assert done.returncode == 0, done.stderr
+    assert "| majority class, no model | 0.3333 " in (folder / "alone" / "report.md").read_text()
+    done = run(folder, "benchmark_task", f"dataset_path={splice_dir}", "output_dir=no")
+    assert done.returncode == 2
+    assert "a splice data set: benchmark_splice.py reports on it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "overrides", "says"),
+    [
+        ("prepare_task", [], "You must specify 'task'"),
+        ("prepare_task", ["task=csv"], "no value for task.name: pass task.name=VALUE"),
+        (
+            "prepare_task",
+            ["task=gue/tf_9"],
+            "no config 'task/gue/tf_9': choose csv, enhancer/iEnhancer2L, gue/",
+        ),
+        (
+            "prepare_task",
+            ["task=gue/tf_0"],
+            "data_dir is null, where the files of task gue_tf_0 are: pass data_",
+        ),
+        ("prepare_task", ["task=gue/tf_0", "data_dir=here"], "here/gue/tf/0/train.csv.gz: no such file"),
+        ("prepare_task", [*MINE, "task.corp=3"], "task.corp"),
+        ("finetune", ["restore_from_path=x.nemo"], "datasets/finetune: no data set, or an unfinished one"),
+        ("finetune", ["restore_from_path=x.nemo", "task=gue/tf_0"], "data_dir is null"),
+        ("benchmark_task", ["output_dir=r", "dataset_path=no"], "no: no data set, or an unfinished one"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    script: str, overrides: list[str], says: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, script, *overrides)
+    assert done.returncode == 2, done.stdout
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_dnaberts_settings_are_those_of_its_readme() -> None:
+    from dnabert_nemo.command import composed
+
+    cfg = composed("dnaprom", ["restore_from_path=x.nemo"])
+    assert (cfg.name, cfg.task.name) == ("gue_prom_core_all", "gue_prom_core_all")
+    assert (cfg.model.optim.lr, cfg.model.optim.weight_decay, cfg.model.hidden_dropout) == (2e-4, 0.01, 0.1)
+    assert (cfg.trainer.max_steps, cfg.model.optim.sched.warmup_steps) == (7400, 740)
+    assert cfg.model.global_batch_size == 32
+    assert not cfg.model.freeze_encoder
+
+
+def test_preparing_needs_no_torch() -> None:
+    modules = ("prepare_task", "task_report", "task_baselines", "classifiers")
+    imports = "; ".join(f"import dnabert_nemo.downstream.{module}" for module in modules)
+    check = "import sys; print([name for name in ('torch', 'nemo', 'lightning') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{imports}; {check}"], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
