@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
-from dnabert_nemo.downstream.classifiers import files_by_name
+from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
@@ -27,19 +27,13 @@ def main(cfg: DictConfig) -> None:
     names, files = asked_baselines(cfg.baselines), files_by_name(listed(cfg.restore_from_path) or ())
     dataset = load_splice_dataset(Path(cfg.dataset_path))
     windows = dataset.splits[cfg.split]
-    from dnabert_nemo.model import DnabertClassifier, restore
-
-    seeds, found = {"bootstrap and baselines": cfg.seed}, {}
-    for name, path in files.items():
-        model = restore(path, DnabertClassifier)
-        found[name] = model.predict(windows.sequences, cfg.micro_batch_size).numpy()
-        seeds[f"training of {name}"] = model.cfg.seed
+    found, seeds = model_probabilities(dataset, windows, files, cfg.micro_batch_size)
     found |= baseline_probabilities(dataset, windows, names, seed=cfg.seed)
     rows = report_rows(windows, found, seed=cfg.seed)
     context = report_context(
         dataset,
         split=cfg.split,
-        seeds=seeds,
+        seeds={"bootstrap and baselines": cfg.seed, **seeds},
         command=COMMAND,
         files={f"model {name}": path for name, path in files.items()},
     )

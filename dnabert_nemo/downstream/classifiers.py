@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from dnabert_nemo.downstream.splice_dataset import SpliceDataset, SpliceSplit
 from dnabert_nemo.downstream.task_dataset import TaskDataset, TaskSplit, check_lengths
 from dnabert_nemo.errors import ConfigError
 
@@ -27,8 +28,11 @@ def files_by_name(paths: Sequence[str]) -> dict[str, Path]:
 
 
 def model_probabilities(
-    dataset: TaskDataset, part: TaskSplit, files: Mapping[str, Path], micro_batch_size: int
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, int]]:
+    dataset: SpliceDataset | TaskDataset,
+    part: SpliceSplit | TaskSplit,
+    files: Mapping[str, Path],
+    micro_batch_size: int,
+) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
     """Return the probabilities [n, C] that each classifier gives `part`, and the seeds of their training.
 
     Raises:
