@@ -12,7 +12,8 @@ from shutil import which
 
 from dnabert_nemo.errors import ConfigError
 
-ASKED = ("auto", "te", "apex", "triton", "inductor", "torch")
+ASKED = ("auto", "te", "apex", "triton", "inductor", "graphs", "torch")
+COMPILED = {"inductor": "compiled", "graphs": "graphs"}  # layers that torch.compile makes
 AMPERE = (8, 0)  # CUDA's compute capability
 _NEEDS = {"te": "transformer_engine", "apex": "apex", "triton": "triton"}
 _REMEDY = "use an NGC image, which has it, or model.kernels=auto, which does without"
@@ -25,11 +26,13 @@ class Kernels:
     Args:
         attention: segments (torch's, one segment at a time), blocks (of a CPU, with a dropout of our own),
             flash (torch's, by cumulative lengths), efficient (torch's memory-efficient one, likewise), te.
-        norm: triton or inductor (what torch.compile makes): bias, dropout, residual and LayerNorm in one;
-            torch, apex or te: LayerNorm alone.
-        gelu: bias and GELU: torch, triton, inductor.
+        norm: triton: bias, dropout, residual and LayerNorm in one; torch, apex or te: LayerNorm alone.
+        gelu: bias and GELU: torch, triton.
         cross_entropy: torch (megatron-core's), triton (its gradient takes the logits' place).
         dropout: where none of these has it: torch, bits (of a CPU).
+        layer: eager: these, one after the other; compiled: what torch.compile makes of a layer but its
+            attention, and graphs: the same as CUDA graphs. The last layer, where it computes what is read
+            alone, is eager.
     """
 
     attention: str = "segments"
@@ -37,6 +40,7 @@ class Kernels:
     gelu: str = "torch"
     cross_entropy: str = "torch"
     dropout: str = "torch"
+    layer: str = "eager"
 
 
 @dataclass(frozen=True)
@@ -101,16 +105,17 @@ def choose(asked: str, device: Device, *, precision: str) -> Choice:
     attention = _attention(asked, device, precision)
     fused = _fused(asked, device)
     this = (asked, f"model.kernels={asked}")
-    norm = this if asked in ("te", "apex", "inductor") else fused
+    norm = this if asked in ("te", "apex") else fused
     dropout = ("torch", "drawn by the GPU" if device.capability else f"model.kernels={asked}")
     if device.capability is None and asked != "torch":
         dropout = ("bits", "a CPU, whose own draws a number for each element")
     pieces = {
         "attention": attention,
         "norm": norm,
-        "gelu": this if asked == "inductor" else fused,
+        "gelu": fused,
         "cross_entropy": fused,
         "dropout": dropout,
+        "layer": (COMPILED[asked], this[1]) if asked in COMPILED else ("eager", f"model.kernels={asked}"),
     }
     return Choice(
         Kernels(**{piece: kernel for piece, (kernel, _) in pieces.items()}),
@@ -121,8 +126,8 @@ def choose(asked: str, device: Device, *, precision: str) -> Choice:
 def _check(asked: str, device: Device) -> None:
     if asked not in ASKED:
         raise ConfigError(f"model.kernels={asked} is not known: choose one of {', '.join(ASKED)}")
-    if asked == "inductor":
-        _check_inductor(device)
+    if asked in COMPILED:
+        _check_inductor(asked, device)
     if asked not in _NEEDS:
         return
     if _NEEDS[asked] not in device.has:
@@ -136,15 +141,19 @@ def _check(asked: str, device: Device) -> None:
         )
 
 
-def _check_inductor(device: Device) -> None:
+def _check_inductor(asked: str, device: Device) -> None:
     """Inductor writes C++ for a CPU, and Triton for a GPU."""
+    if device.capability is None and asked == "graphs":
+        raise ConfigError(
+            f"model.kernels=graphs are CUDA graphs, and this is {device}: use model.kernels=auto"
+        )
     if device.capability is None and "c++" not in device.has:
         raise ConfigError(
             "model.kernels=inductor: there is no C++ compiler here: install g++, or name yours in CXX"
         )
     if device.capability is not None and not device.compiles_triton:
         raise ConfigError(
-            f"model.kernels=inductor needs Triton and a GPU of capability 8.0 (Ampere) or later, and this is "
+            f"model.kernels={asked} needs Triton and a GPU of capability 8.0 (Ampere) or later, and this is "
             f"{device}{'' if 'triton' in device.has else ' without Triton'}: use model.kernels=auto"
         )
 

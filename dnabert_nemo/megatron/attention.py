@@ -157,16 +157,24 @@ class ReadingAttention(SelfAttention):  # type: ignore[misc]
             .view(-1, heads, 2 * size)
             .split(size, dim=-1)
         )
-        asked = packed_seq_params.of_read()
-
-        def attended(*tensors: torch.Tensor) -> torch.Tensor:
-            return self.core_attention(*tensors, None, packed_seq_params=asked)
-
-        if self.checkpoint_core_attention and self.training:
-            context = tensor_parallel.checkpoint(attended, False, query, key, value)
-        else:
-            context = attended(query, key, value)
+        context = attention_of(self, query, key, value, packed_seq_params.of_read())
         return self.linear_proj(context[:, None])
+
+
+def attention_of(
+    layer: SelfAttention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, here: Segments
+) -> torch.Tensor:
+    """Return the attention [., N * D] of queries [., N, D], keys and values [T, N, D], by a layer's kernel.
+
+    It is computed again in the backward pass where the config says so.
+    """
+
+    def attended(*tensors: torch.Tensor) -> torch.Tensor:
+        return layer.core_attention(*tensors, None, packed_seq_params=here)
+
+    if layer.checkpoint_core_attention and layer.training:
+        return tensor_parallel.checkpoint(attended, False, query, key, value)
+    return attended(query, key, value)
 
 
 def _of_all_context_ranks(x: torch.Tensor) -> torch.Tensor:

@@ -14,14 +14,11 @@ import torch.nn.functional as F
 from megatron.core.transformer.transformer_layer import TransformerLayer
 from megatron.core.utils import make_viewless_tensor, nvtx_range_pop, nvtx_range_push
 
-from dnabert_nemo.kernels import bias_gelu, inductor, residual_norm
+from dnabert_nemo.kernels import bias_gelu, residual_norm
 from dnabert_nemo.kernels.dropout import dropout as dropout_by_bits
 from dnabert_nemo.megatron.attention import ReadingAttention, Segments
 from dnabert_nemo.megatron.norm import LayerNorm, layer_norm
 from dnabert_nemo.megatron.shape import BertConfig
-
-_GELU = {"triton": bias_gelu.bias_gelu, "inductor": inductor.bias_gelu}
-_NORM = {"triton": residual_norm.residual_dropout_norm, "inductor": inductor.residual_dropout_norm}
 
 
 def dropped(x: torch.Tensor, p: float, config: BertConfig) -> torch.Tensor:
@@ -51,7 +48,7 @@ class PreNormLayer(TransformerLayer):  # type: ignore[misc]
             self, self.input_layernorm(hidden_states), hidden_states, packed_seq_params
         )
         summed, normed = _sum_and_norm(self, attended, residual, self.pre_mlp_layernorm)
-        return _viewless(_sum(self, _mlp(self, normed), summed)), None
+        return viewless(_sum(self, _mlp(self, normed), summed)), None
 
 
 class PostNormLayer(TransformerLayer):  # type: ignore[misc]
@@ -70,7 +67,7 @@ class PostNormLayer(TransformerLayer):  # type: ignore[misc]
         attended, residual = _attended(self, hidden_states, hidden_states, packed_seq_params)
         _, normed = _sum_and_norm(self, attended, residual, self.post_attention_layernorm)
         _, normed = _sum_and_norm(self, _mlp(self, normed), normed, self.post_mlp_layernorm)
-        return _viewless(normed), None
+        return viewless(normed), None
 
 
 _Biased = tuple[torch.Tensor, torch.Tensor | None]  # a product, and the bias it still lacks
@@ -92,8 +89,8 @@ def _mlp(layer: TransformerLayer, normed: torch.Tensor) -> _Biased:
     """Return the second product of the MLP: H to F, bias and erf GELU, F to H."""
     nvtx_range_push("mlp")
     inner, bias = layer.mlp.linear_fc1(normed)
-    fused = _GELU.get(layer.config.kernels.gelu)
-    inner = fused(inner, bias) if fused else F.gelu(inner.add_(bias))
+    is_fused = layer.config.kernels.gelu == "triton"
+    inner = bias_gelu.bias_gelu(inner, bias) if is_fused else F.gelu(inner.add_(bias))
     product: _Biased = layer.mlp.linear_fc2(inner)
     nvtx_range_pop("mlp")
     return product
@@ -111,14 +108,16 @@ def _sum_and_norm(
     layer: TransformerLayer, biased: _Biased, residual: torch.Tensor, norm: LayerNorm
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return residual + dropout(product + bias), and its LayerNorm."""
-    if fused := _NORM.get(layer.config.kernels.norm):
+    if layer.config.kernels.norm == "triton":
         product, bias = biased
         p = layer.hidden_dropout if layer.training else 0.0
-        return fused(product, bias, residual, norm.weight, norm.bias, p=p, eps=norm.eps)
+        return residual_norm.residual_dropout_norm(
+            product, bias, residual, norm.weight, norm.bias, p=p, eps=norm.eps
+        )
     summed = _sum(layer, biased, residual)
     return summed, norm(summed)
 
 
-def _viewless(hidden: torch.Tensor) -> torch.Tensor:
+def viewless(hidden: torch.Tensor) -> torch.Tensor:
     """Make sure that no view leaves the layer: Megatron's pipeline frees what it has sent on."""
     return make_viewless_tensor(inp=hidden, requires_grad=hidden.requires_grad, keep_graph=True)

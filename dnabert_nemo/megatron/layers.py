@@ -17,6 +17,7 @@ from megatron.core.transformer.transformer_layer import TransformerLayerSubmodul
 
 from dnabert_nemo.megatron.attention import PackedSelfAttention, ReadingAttention
 from dnabert_nemo.megatron.bert_shape import POST_LN, PRE_LN, BertShape
+from dnabert_nemo.megatron.compiled_layer import CompiledPostNormLayer, CompiledPreNormLayer
 from dnabert_nemo.megatron.layer import Dropout, PostNormLayer, PreNormLayer
 from dnabert_nemo.megatron.linear import linears
 from dnabert_nemo.megatron.lora import LoraColumnParallelLinear, LoraRowParallelLinear
@@ -50,8 +51,12 @@ def bert_layer(config: BertConfig, block_type: str, *, reads: bool = False) -> M
     own = (LoraColumnParallelLinear, LoraRowParallelLinear) if config.lora else (column, row)
     is_post = block_type == POST_LN
     norm = IdentityOp if is_post else layer_norm(config)
+    if reads or config.kernels.layer == "eager":
+        module = PostNormLayer if is_post else PreNormLayer
+    else:
+        module = CompiledPostNormLayer if is_post else CompiledPreNormLayer
     return ModuleSpec(
-        module=PostNormLayer if is_post else PreNormLayer,
+        module=module,
         submodules=TransformerLayerSubmodules(
             input_layernorm=norm,
             self_attention=ModuleSpec(

@@ -12,7 +12,7 @@ from dnabert_nemo.data.pooling import POOLINGS
 from dnabert_nemo.data.sampling import LENGTH_MIXES
 from dnabert_nemo.data.shard_order import check_streams
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.kernels.choose import ASKED
+from dnabert_nemo.kernels.choose import ASKED, COMPILED
 from dnabert_nemo.kmer.vocabulary import MAX_K, Vocabulary
 from dnabert_nemo.megatron.bert_shape import MOST, MOST_SEED, BertShape, wrong_number
 from dnabert_nemo.megatron.lora_settings import LoraSettings
@@ -226,6 +226,7 @@ def check_run(cfg: DictConfig, launched: Launch, *, tokens_per_micro_batch: int)
         micro_batch_size=model.micro_batch_size,
     )
     Recompute.of(model).check(sizes_of(cfg).layers_of_runs(model.num_layers))
+    _check_kernels(cfg)
     precision = str(cfg.trainer.precision)
     if precision not in ("auto", *PRECISIONS):
         raise ConfigError(
@@ -242,16 +243,33 @@ def check_run(cfg: DictConfig, launched: Launch, *, tokens_per_micro_batch: int)
         raise ConfigError(
             f"trainer.nonfinite_tolerance={tolerance}: give a whole number of steps, 0 to end at the first"
         )
-    if model.kernels not in ASKED:
-        raise ConfigError(f"model.kernels={model.kernels} is not known: choose one of {', '.join(ASKED)}")
-    if model.kernels == "te" and model.context_parallel_size > 1:
-        raise ConfigError(
-            f"model.kernels=te shares a row's tokens in another order than "
-            f"model.context_parallel_size={model.context_parallel_size} does here: use model.kernels=auto"
-        )
     if not isinstance(cfg.trainer.profile, bool) and cfg.trainer.profile != NSYS:
         raise ConfigError(f"trainer.profile={cfg.trainer.profile}: give true, false or {NSYS}")
     check_loggers(cfg.exp_manager)
+
+
+def _check_kernels(cfg: DictConfig) -> None:
+    """Compiled layers know torch's products, and no collectives among them."""
+    model = cfg.model
+    asked, instead = f"model.kernels={model.kernels}", "use model.kernels=auto"
+    if model.kernels not in ASKED:
+        raise ConfigError(f"{asked} is not known: choose one of {', '.join(ASKED)}")
+    if model.kernels == "te" and model.context_parallel_size > 1:
+        raise ConfigError(
+            f"{asked} shares a row's tokens in another order than "
+            f"model.context_parallel_size={model.context_parallel_size} does here: {instead}"
+        )
+    if model.kernels not in COMPILED:
+        return
+    if model.tensor_model_parallel_size > 1:
+        raise ConfigError(
+            f"{asked} compiles layers whole, and "
+            f"model.tensor_model_parallel_size={model.tensor_model_parallel_size} splits them: {instead}"
+        )
+    if str(cfg.trainer.precision) == "fp8-mixed":
+        raise ConfigError(f"{asked} has no fp8, as trainer.precision=fp8-mixed asks: {instead}")
+    if LoraSettings.of(model) is not None:
+        raise ConfigError(f"{asked} has no adapters, as model.lora.rank asks: {instead}")
 
 
 def sizes_of(cfg: DictConfig) -> ParallelSizes:

@@ -84,9 +84,11 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
     groups: dict[str, list[Any]] = written["measured"]["training"]
     ladder, peers, without_dropout = groups.values()
     assert [row["name"] for row in ladder[:2]] == ["padded", "packed"]
-    *ladder, compiled = ladder
+    *ladder, compiled, graphs = ladder
     assert ladder[-1]["name"].endswith(" = ours")
-    assert compiled["name"] == "norm, gelu: inductor, by torch.compile"
+    assert compiled["name"] == "layers by torch.compile"
+    assert graphs["name"] == "layers by torch.compile, as CUDA graphs"
+    assert graphs["not_measured"] == "CUDA graphs need a GPU"
     if "c++" in Device.here(None).has:
         ladder.append(compiled)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -35,7 +35,7 @@ TABLE = [
     (("auto", CPU, BARE, "bf16"), ON_CPU),
     (("torch", CPU, IMAGE, "fp32"), Kernels()),
     (("torch", CPU, BARE, "bf16"), Kernels()),
-    (("inductor", CPU, COMPILER, "fp32"), Kernels("blocks", "inductor", "inductor", "torch", "bits")),
+    (("inductor", CPU, COMPILER, "fp32"), replace(ON_CPU, layer="compiled")),
     (("auto", VOLTA, BARE, "fp16"), PLAIN),
     (("auto", VOLTA, IMAGE, "fp16"), PLAIN),
     (("auto", VOLTA, TRITON, "fp32"), PLAIN),
@@ -54,7 +54,8 @@ TABLE = [
     (("apex", AMPERE, IMAGE, "bf16"), Kernels("flash", "apex", "triton", "triton", "torch")),
     (("apex", AMPERE, frozenset({"apex"}), "bf16"), Kernels("flash", "apex", "torch", "torch", "torch")),
     (("te", AMPERE, IMAGE, "bf16"), Kernels("te", "te", "triton", "triton", "torch")),
-    (("inductor", AMPERE, TRITON, "bf16"), Kernels("flash", "inductor", "inductor", "triton", "torch")),
+    (("inductor", AMPERE, TRITON, "bf16"), replace(FUSED, layer="compiled")),
+    (("graphs", AMPERE, TRITON, "bf16"), replace(FUSED, layer="graphs")),
     (("auto", HOPPER, TRITON, "bf16"), FUSED),
     (("auto", HOPPER, IMAGE, "fp8"), FUSED),
     (("auto", HOPPER, BARE, "fp32"), PLAIN),
@@ -127,6 +128,8 @@ def test_a_reason_names_what_decided(given, piece: str, says: str) -> None:
             "use model.kernels=auto",
         ),
         ("inductor", HOPPER, COMPILER, "capability 9.0 without Triton", "use model.kernels=auto"),
+        ("graphs", CPU, IMAGE, "=graphs are CUDA graphs, and this is a CPU", "use model.kernels=auto"),
+        ("graphs", VOLTA, TRITON, "model.kernels=graphs needs Triton and a GPU", "use model.kernels=auto"),
         (
             "triton",
             VOLTA,

@@ -69,7 +69,7 @@ SWITCHES = [
     Switch("Triton's norm", _kernels(norm="triton"), tested_steps=0),
     Switch("Triton's GELU", _kernels(gelu="triton"), tested_steps=0),
     Switch("all of Triton's kernels", _kernels(**_ALL), tested_steps=SLOWEST),
-    Switch("Inductor's norm and GELU", _kernels(norm="inductor", gelu="inductor"), tested_steps=SLOW),
+    Switch("layers by torch.compile", _kernels(layer="compiled"), tested_steps=SLOW),
     Switch("TP2", _TWO, tested_steps=0),
     Switch("TP2, Triton's cross-entropy", _TWO_FUSED, tested_steps=SLOW),
 ]

@@ -29,6 +29,14 @@ def test_what_works_passes(config, overrides: list[str]) -> None:
         (["trainer.precision=tf32"], r"trainer\.precision=tf32 is not known: choose auto or one of 32"),
         (["model.kernels=fast"], r"model\.kernels=fast is not known: choose one of auto, te, apex"),
         (
+            ["model.kernels=graphs", "model.tensor_model_parallel_size=2", "trainer.devices=2"],
+            r"model\.kernels=graphs compiles layers whole, and model\.tensor_model_parallel_size=2 splits",
+        ),
+        (
+            ["model.kernels=inductor", "trainer.precision=fp8-mixed"],
+            r"model\.kernels=inductor has no fp8, as trainer\.precision=fp8-mixed asks: use",
+        ),
+        (
             ["model.kernels=te", "model.context_parallel_size=2", "trainer.devices=2"],
             r"model\.kernels=te shares a row's tokens in another order .* use model\.kernels=auto",
         ),

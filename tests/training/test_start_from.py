@@ -111,6 +111,7 @@ STOPS = "exp_manager.create_early_stopping_callback=true"
         (["model.pooling=max"], r"model\.pooling=max is not known: choose one of centre, cls, mean"),
         (["model.lora.rank=4"], r"model\.lora\.rank=4: adapters train, and model\.freeze_encoder=true"),
         ([*LORA, "model.sequence_parallel=true", *TWO], r"not made for model\.sequence_parallel=true"),
+        ([*LORA, "model.kernels=inductor"], r"model\.kernels=inductor has no adapters, as model\.lora\.rank"),
         ([*LORA, *FULL], r"model\.activations_checkpoint_granularity=full do not go together"),
         (["model.lora.rank=-1"], r"model\.lora\.rank=-1: give a whole number"),
         (["model.class_weights=even"], r"model\.class_weights=even: give null, balanced, or a list"),

@@ -20,6 +20,7 @@ from dnabert_nemo.bench.throughput.samples import (
     samples_of,
 )
 from dnabert_nemo.data.batch import MicroBatch
+from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import topology
 from dnabert_nemo.megatron.engine import Loss
@@ -68,10 +69,9 @@ def ablation(best: Kernels) -> dict[str, Way]:
 
 
 def compiled(best: Kernels) -> dict[str, Way]:
-    """Return what may stand in place of the device's choice of kernels: what torch.compile fuses."""
-    return {
-        "norm, gelu: inductor, by torch.compile": Way(kernels=replace(best, norm="inductor", gelu="inductor"))
-    }
+    """Return what may stand in place of the device's choice of kernels: layers by torch.compile."""
+    names = {"compiled": "layers by torch.compile", "graphs": "layers by torch.compile, as CUDA graphs"}
+    return {name: Way(kernels=replace(best, layer=layer)) for layer, name in names.items()}
 
 
 def all_of(best: Kernels) -> Way:
@@ -103,6 +103,8 @@ class OurSteps:
 
     def __init__(self, work: OurTraining, steps: Sequence[Step]) -> None:
         way, setting = work.way, work.setting
+        if way.kernels.layer == "graphs" and topology.device().type == "cpu":
+            raise ConfigError("CUDA graphs need a GPU")
         self.num_micro_batches = len(steps[0])
         self.mean_attended = mean_attended([samples_of(step) for step in steps])
         masked = _masked_share(steps)
