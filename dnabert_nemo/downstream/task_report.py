@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED, compare_classes, score_classes
-from dnabert_nemo.downstream.report import comparison_section, publish_report, repeat_section, table
+from dnabert_nemo.downstream.report import (
+    comparison_section,
+    over_seeds_sections,
+    publish_report,
+    repeat_section,
+    table,
+)
 from dnabert_nemo.downstream.task_dataset import TaskSplit
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
@@ -64,6 +70,7 @@ def render_task(report: Mapping[str, Any]) -> str:
         f"# {report['title']}",
         _metrics_section(report),
         _ranking_section(report),
+        *over_seeds_sections(report, _SHOWN),
         comparison_section(report, _SHOWN, "the metrics on the same sequences", "sequences"),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
