@@ -28,6 +28,7 @@ from dnabert_nemo.megatron.shape import BertConfig, transformer_config
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import nemo_file, provenance
 from dnabert_nemo.model.rate_schedule import RateSchedule
+from dnabert_nemo.model.resuming import check_same_run
 from dnabert_nemo.model.step_rates import DataWait, StepRates, peak_memory_gib
 
 
@@ -197,7 +198,10 @@ class MegatronModel(ModelPT):
         checkpoint["skipped_steps"] = self.optimizer.num_skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting the steps that changed nothing."""
+        """Go on counting the steps that changed nothing, where the checkpoint is of this model."""
+        theirs = checkpoint.get("model_config")  # which those of earlier versions lack
+        if theirs is not None:
+            check_same_run(OmegaConf.to_container(self.cfg, resolve=True), theirs, self._started_from)
         self.optimizer.num_skipped = checkpoint.get("skipped_steps", 0)
 
     def save_to(self, save_path: str) -> None:
