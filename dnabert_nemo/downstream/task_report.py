@@ -1,6 +1,6 @@
 """The report of a task: published figures, our rows and those of baselines, and what repeating it takes.
 
-`class_metrics` makes the rows; the JSON is the source and the Markdown is rendered from it.
+`class_metrics` makes the rows; the JSON is the source, and the Markdown and the page are rendered from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED, compare_classes, score_classes
 from dnabert_nemo.downstream.report import comparison_section, publish_report, repeat_section, table
+from dnabert_nemo.downstream.report_curves import class_curves
+from dnabert_nemo.downstream.report_errors import errors
 from dnabert_nemo.downstream.task_dataset import TaskSplit
+from dnabert_nemo.downstream.task_page import render_task_page
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
 _SHOWN_RANKED = ("AUROC", "AUPRC", "Brier score", "calibration error")
@@ -29,17 +32,23 @@ def task_rows(
 ) -> dict[str, dict[str, Any]]:
     """Score named probabilities (each [n, C]) on one split; the first row is compared with the others.
 
+    Its errors are listed too.
+
     Raises:
         ValueError: probabilities of another shape, or a split that lacks a class.
     """
     first = next(iter(probabilities.values())).argmax(1)
-    return {
+    rows = {
         name: {
             **score_classes(part.labels, found, names, seed=seed),
             "first_beside_it": compare_classes(part.labels, first, found.argmax(1), len(names), seed=seed),
+            **class_curves(part.labels, found, names),
         }
         for name, found in probabilities.items()
     }
+    name, found = next(iter(probabilities.items()))
+    rows[name]["errors"] = errors(part.sequences, part.labels, found, names)
+    return rows
 
 
 def write_task_report(
@@ -49,13 +58,13 @@ def write_task_report(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write `report.json` and `report.md` into a new folder and return it; the same rows give the same bytes.
+    """Write `report.FILES` into a new folder and return it; the same rows give the same bytes.
 
     Raises:
         ConfigError: the folder is there already and `overwrite` is false.
     """
     report = {"title": f"Task {context['dataset']['name']}", "rows": dict(rows), **context}
-    return publish_report(output_dir, report, render_task, overwrite=overwrite)
+    return publish_report(output_dir, report, render_task, _render_page, overwrite=overwrite)
 
 
 def render_task(report: Mapping[str, Any]) -> str:
@@ -70,6 +79,10 @@ def render_task(report: Mapping[str, Any]) -> str:
         repeat_section(report),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _render_page(report: Mapping[str, Any]) -> str:
+    return render_task_page(report, is_changed=_is_changed(report))
 
 
 def _metrics_section(report: Mapping[str, Any]) -> str:
