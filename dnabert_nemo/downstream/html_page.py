@@ -37,15 +37,16 @@ class Table:
     groups: Sequence[tuple[str, int]] = ()  # above the header: a title, and how many columns it is above of
     words: frozenset[int] = frozenset()  # the columns that hold words, where the others hold numbers
     is_narrow: bool = False  # as wide as its cells, beside others
+    least: int = 9  # width of the first column, in letters' widths
     kind: str = field(default="table", init=False)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels beside each other, with one legend of rows."""
+    """Panels beside each other, each under its title, with one legend."""
 
     caption: str
-    panels: Sequence[Markup]
+    panels: Sequence[tuple[str, Markup]]
     legend: Sequence[tuple[Markup, str]] = ()
     columns: int = 2  # where there is room
     kind: str = field(default="figure", init=False)
@@ -62,9 +63,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Beside:
-    """Narrow tables beside each other."""
+    """Narrow tables beside each other, where there is room for so many pixels each."""
 
     tables: Sequence[Table]
+    least: int = 330
     kind: str = field(default="beside", init=False)
 
 

@@ -10,6 +10,8 @@ from markupsafe import Markup
 
 from dnabert_nemo.downstream.html_page import Beside, Cell, Figure, Section, Table, Text
 from dnabert_nemo.downstream.svg_figures import (
+    LARGE,
+    SMALL,
     Line,
     interval_strip,
     strip_scale,
@@ -18,31 +20,34 @@ from dnabert_nemo.downstream.svg_figures import (
 )
 
 _ROC_AXES = ("false positive rate", "true positive rate")
+_AREAS = {"roc": "AUROC", "precision_recall": "AUPRC"}
+_PRECISION_AXES = ("recall", "precision")
+_CALIBRATION_AXES = ("mean probability", "share that is so")
 
 
 def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, samples: str) -> list[Section]:
-    """Show what the first row has over each other, the last of `metrics` on a scale; alone, no section."""
+    """Show what the first row has over each other, its MCC on a scale too; no section where it is alone."""
     first, *others = report["rows"]
     if not others:
         return []
     found = {name: report["rows"][name]["first_beside_it"] for name in others}
-    drawn = list(next(iter(found.values()))["differences"])[-1]
-    on_scale = {name: beside["differences"][drawn] for name, beside in found.items()}
+    on_scale = {name: beside["differences"]["mcc"] for name, beside in found.items()}
     scale = scale_of([0.0, *(end for each in on_scale.values() for end in each["interval"])])
     lines = []
     for number, (name, beside) in enumerate(found.items(), 1):
         cells = [
-            Cell(f"{each['difference']:+.4f}", f"{each['interval'][0]:+.4f} to {each['interval'][1]:+.4f}")
+            Cell(f"{each['difference']:+.4f}", f"{each['interval'][0]:+.3f} to {each['interval'][1]:+.3f}")
             for each in beside["differences"].values()
         ]
-        last = on_scale[name]
-        alt = f"{metrics[-1]} of {first} less that of {name}: {last['difference']:+.4f}"
-        strip = interval_strip(alt, last["difference"], last["interval"], scale, 0.0, number)
-        alone = f"{beside['only_one']} / {beside['only_other']}"
-        lines.append([name, *cells, strip, alone, f"{beside['mcnemar_p']:.2g}"])
-    header = ["", *metrics, strip_header(metrics[-1], scale), "only it / only this", "p"]
+        mcc = on_scale[name]
+        alt = f"MCC of {first} less that of {name}: {mcc['difference']:+.4f}"
+        strip = interval_strip(alt, mcc["difference"], mcc["interval"], scale, 0.0, number)
+        alone = f"{beside['only_one']:,} / {beside['only_other']:,}"
+        p = f"{beside['mcnemar_p']:.2g}" if beside["mcnemar_p"] else "< 1e-300"
+        lines.append([name, *cells, strip, alone, p])
+    header = ["", *metrics, strip_header("MCC", scale), "only it / only this", "p"]
     says = (
-        f"What {first} has more than each other row, of {of}, with 95 % intervals of a paired bootstrap. "
+        f"What “{first}” has more than each other row, of {of}, with 95 % intervals of a paired bootstrap. "
         f"Then the {samples} that one of the two alone calls rightly, and McNemar's exact p."
     )
     shown = Table(f"{first} less each other row", header, lines)
@@ -75,18 +80,25 @@ def curves(report: Mapping[str, Any], says: str) -> Section:
             )
             for number, (name, each) in enumerate(found.items())
         ]
-        panels += [
-            unit_panel(f"{label}: ROC", _alt(f"ROC of {label}", roc), _ROC_AXES, roc, diagonal=True),
-            unit_panel(
-                f"{label}: precision over recall",
-                _alt(f"Precision over recall of {label}", precision),
-                ("recall", "precision"),
-                precision,
-                diagonal=False,
-            ),
-        ]
+        for title, axes, drawn in (
+            ("ROC", _ROC_AXES, roc),
+            ("precision over recall", _PRECISION_AXES, precision),
+        ):
+            alt = _alt(f"{title} of {label}", drawn)
+            panels.append((f"{label}: {title}", unit_panel(LARGE, alt, axes, drawn, diagonal=drawn is roc)))
     caption = "The dashed diagonal is a random order. Point at a line for its row and the area under it."
-    return Section("curves", "ROC and precision over recall", says, [Figure(caption, panels, legend(rows))])
+    figure = Figure(caption, panels, legend(rows))
+    return Section("curves", "ROC and precision over recall", says, [figure, _areas(rows)])
+
+
+def _areas(rows: Mapping[str, Any]) -> Table:
+    labels = list(next(iter(rows.values()))["curves"])
+    lines = [
+        [name, *(f"{row['curves'][label][of]['area']:.4f}" for label in labels for of in _AREAS)]
+        for name, row in rows.items()
+    ]
+    groups = [("", 1), *((label, len(_AREAS)) for label in labels)]
+    return Table("Areas under the curves", ["", *(list(_AREAS.values()) * len(labels))], lines, groups)
 
 
 def calls(report: Mapping[str, Any], labels: Sequence[str]) -> Section:
@@ -97,13 +109,12 @@ def calls(report: Mapping[str, Any], labels: Sequence[str]) -> Section:
         for true in labels:
             counts = [row["confusion"][true][called] for called in labels]
             total = max(1, sum(counts))
-            cells = [Cell(str(count), f"{count / total:.1%}", count / total) for count in counts]
+            cells = [Cell(f"{count:,}", f"{count / total:.1%}", count / total) for count in counts]
             lines.append([true, *cells])
-        tables.append(
-            Table(name, ["true label", *(f"called {label}" for label in labels)], lines, is_narrow=True)
-        )
+        groups = [("", 1), ("called", len(labels))]
+        tables.append(Table(name, ["true label", *labels], lines, groups, is_narrow=True))
     says = "Counts, and their share of the true label, which the ground is shaded by."
-    return Section("calls", "Calls", says, [Beside(tables)])
+    return Section("calls", "Calls", says, [Beside(tables, least=min(1100, 90 + 80 * len(labels)))])
 
 
 def calibration(report: Mapping[str, Any], says: str) -> Section:
@@ -122,9 +133,9 @@ def calibration(report: Mapping[str, Any], says: str) -> Section:
                 for count, score, share in zip(bins["number"], bins["score"], bins["share"], strict=True)
             )
             shown = f"{label}: calibration error {missed:.4f}"
-            lines.append(Line(shown, bins["score"], bins["share"], number, sizes=sizes))
+            lines.append(Line(shown, bins["score"], bins["share"], number, sizes=sizes, is_faint=True))
         alt = _alt(f"Calibration of {name}", lines)
-        panels.append(unit_panel(name, alt, ("mean probability", "share that is"), lines, diagonal=True))
+        panels.append((name, unit_panel(SMALL, alt, _CALIBRATION_AXES, lines, diagonal=True)))
     caption = (
         "A dot is one of 15 bins of probabilities that has any, its area by how many; on the diagonal, "
         "probabilities are what they say."
@@ -134,40 +145,42 @@ def calibration(report: Mapping[str, Any], says: str) -> Section:
 
 
 def errors(
-    report: Mapping[str, Any], more: Mapping[str, Any], samples: str, words: Iterable[str] = ()
+    report: Mapping[str, Any], more: Mapping[str, Any], samples: str, note: str, words: Iterable[str] = ()
 ) -> Section:
     """List the surest errors of the first row.
 
     Args:
         more: what makes a cell of an error, by the header of its column.
+        samples: what they are called.
+        note: what else is to be said of those listed.
         words: those of these headers whose columns hold words.
     """
     first, row = next(iter(report["rows"].items()))
     found, total = row["errors"], sum(sum(each.values()) for each in row["confusion"].values())
-    says = f"{first} calls {found['number']:,} of {total:,} {samples} wrongly."
+    says = f"“{first}” calls {found['number']:,} of {total:,} {samples} wrongly."
     if not found["surest"]:
-        return Section("errors", "Errors", says, [])
-    header = ["line", "true label", "called", "probability", *more, "middle"]
+        return Section("errors", "Errors of the first row", says, [])
+    header = ["true label", "called", "probability", *more, "line", "middle"]
     lines = []
     for each in found["surest"]:
         before, centre, after = each["middle"]
         bases = Markup("<code>{}<mark>{}</mark>{}</code>").format(before, centre, after)
         lines.append(
             [
-                str(each["line"]),
                 each["true"],
                 each["called"],
                 f"{each['probability']:.4f}",
                 *(make(each) for make in more.values()),
+                str(each["line"]),
                 Cell(bases, is_bases=True),
             ]
         )
-    are_words = {"true label", "called", "middle", *words}
+    are_words = {"called", "middle", *words}
     in_words = frozenset(at for at, title in enumerate(header) if title in are_words)
-    caption = f"The {len(lines)} it is surest of; the line is that of {report['split']}.csv"
-    shown = Table(caption, header, lines, words=in_words)
-    says += " The centre of the sequence is marked, read along its strand."
-    return Section("errors", f"Errors of {first}", says, [shown])
+    caption = f"The {len(lines)} it is surest of; lines are those of {report['split']}.csv"
+    shown = Table(caption, header, lines, words=in_words, least=5)
+    says += f" The centre of the sequence is marked. {note}"
+    return Section("errors", "Errors of the first row", says, [shown])
 
 
 def repeating(report: Mapping[str, Any]) -> Section:
@@ -196,7 +209,7 @@ def repeating(report: Mapping[str, Any]) -> Section:
                 ),
             ]
         ),
-        Table("Files", ["what", "file", "sha256"], hashes, words=words),
+        Table("Files", ["what", "file", "sha256"], hashes, words=words, least=5),
     ]
     return Section("repeat", "To repeat it", "", parts)
 
@@ -208,7 +221,7 @@ def legend(rows: Iterable[str]) -> list[tuple[Markup, str]]:
 
 def with_interval(value: float, interval: Sequence[float]) -> Cell:
     """Return a figure with its interval below it."""
-    return Cell(f"{value:.4f}", f"{interval[0]:.4f} to {interval[1]:.4f}")
+    return Cell(f"{value:.4f}", f"{interval[0]:.3f} to {interval[1]:.3f}")
 
 
 def scale_of(values: Iterable[float]) -> tuple[float, float]:

@@ -32,7 +32,7 @@ def window_slices(windows: SpliceSplit, calls: NDArray[np.integer]) -> dict[str,
     is_right = calls == windows.labels
     groups = np.array(_groups(windows), dtype=object)
     found: dict[str, list[dict[str, Any]]] = {"motif": [], "distance": []}
-    for group in dict.fromkeys([*LABELS, *sorted(set(groups))]):
+    for group in dict.fromkeys([*LABELS, *(f"decoy of {label}" for label in LABELS[:_NEGATIVE])]):
         members = np.flatnonzero(groups == group)
         motifs = np.array(_motif_names([windows.motifs[at] for at in members], group), dtype=object)
         for name in sorted(set(motifs), key=lambda name: (name == OTHERS, -(motifs == name).sum(), name)):

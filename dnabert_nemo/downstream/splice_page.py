@@ -13,6 +13,7 @@ from dnabert_nemo.downstream.splice_dataset import LABELS
 from dnabert_nemo.downstream.svg_figures import interval_strip, slices_panel
 
 _SHOWN = ("accuracy", "MCC", "F1")  # CARD_METRICS, as they are written
+_READ = "Sequences are read along their strand; places are counted from 1 along the contig's forward strand."
 _SHOWN_RANKINGS = ("AUROC", "AUPRC", "Brier score", "calibration error")
 
 
@@ -39,7 +40,7 @@ def render_splice_page(report: Mapping[str, Any]) -> str:
             report, "The share of sites among windows of like probability of being one, by the site's label."
         ),
         _slices(report),
-        shared.errors(report, _OF_ERROR, "windows", words=("place", "motif", "what it is")),
+        shared.errors(report, _OF_ERROR, "windows", _READ, words=("place", "motif", "what it is")),
         _dataset(dataset),
         shared.repeating(report),
     ]
@@ -65,6 +66,9 @@ def _glance(report: Mapping[str, Any]) -> Section:
                 *(f"{row['three_class'][metric]:.4f}" for metric in ("accuracy", "macro_f1")),
             ]
         )
+    told = report["published"]["name"]
+    strip = interval_strip(f"mean MCC, {told}: {published:.4f}", published, None, scale, bar, len(lines))
+    lines.insert(0, [told, f"{published:.4f}", strip, *("" for _ in range(6))])
     header = ["", "MCC", shared.strip_header("", scale), *_SHOWN_RANKINGS, "accuracy", "macro F1"]
     says = (
         "MCC, ranking and calibration are means over donors and acceptors. The dashed line is the GT/AG "
@@ -92,8 +96,8 @@ def _card(report: Mapping[str, Any]) -> Section:
         lines.append([name, *cells])
     says = (
         "Donors against negatives and acceptors against negatives; a donor called acceptor (or the reverse) "
-        "is a false positive of the label it was called. The published row comes from other windows than ours "
-        "and has no intervals; ours are 95 % bootstrap intervals over the windows."
+        "is a false positive of the label it was called. The published row comes from other windows than "
+        "ours and has no intervals; ours are 95 % bootstrap intervals over the windows."
     )
     header = ["", *(_SHOWN * len(labels))]
     groups = [("", 1), *((label, len(_SHOWN)) for label in labels)]
@@ -121,7 +125,8 @@ def _slices(report: Mapping[str, Any]) -> Section:
             for number, name in enumerate(names)
         )
         ticks = [each["slice"] for each in of_group]
-        panels.append(slices_panel(f"{group}, by bases to the nearest site", alt, ticks, shares, names))
+        along = "bases to the nearest annotated site"
+        panels.append((group, slices_panel(alt, along, ticks, shares, names)))
     parts: list[Any] = []
     if panels:
         caption = "Negatives called negative, by their distance to the nearest annotated site."
@@ -149,7 +154,7 @@ def _slice_table(title: str, rows: Mapping[str, Any], of: str) -> Table:
             for each in alike
         ]
         lines.append([one["group"], one["slice"], f"{one['windows']:,}", *cells])
-    return Table(title, ["windows of", of, "windows", *rows], lines, words=frozenset({1}))
+    return Table(title, ["windows of", of, "windows", *rows], lines, words=frozenset({1}), least=11)
 
 
 def _dataset(dataset: Mapping[str, Any]) -> Section:
@@ -158,7 +163,7 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
         for split, names in dataset["contigs"].items()
     ]
     dropped = [
-        [reason, *(f"{by_label.get(label, 0):,}" for label in LABELS)]
+        [reason.replace("_", " "), *(f"{by_label.get(label, 0):,}" for label in LABELS)]
         for reason, by_label in dataset["dropped"].items()
     ]
     shares = [
@@ -171,7 +176,8 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
                 Table("Windows", ["split", *LABELS, "contigs"], counts, is_narrow=True),
                 Table("Share with GT and AG in the middle", ["label", "GT", "AG"], shares, is_narrow=True),
                 Table("Left out", ["reason", *LABELS], dropped, is_narrow=True),
-            ]
+            ],
+            least=450,
         ),
         Text("The contigs of each split are in report.json."),
     ]
@@ -179,16 +185,16 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
     return Section("dataset", "Data set", says, parts)
 
 
-def _place(error: Mapping[str, Any]) -> str:
+def _place(error: Mapping[str, Any]) -> Cell:
     start = error["start"] + 1  # as genome browsers count
-    return f"{error['contig']}:{start}-{start + 1} ({error['strand']})"
+    return Cell(f"{error['contig']}:{start}-{start + 1}", f"{error['strand']} strand")
 
 
-def _what(error: Mapping[str, Any]) -> str:
+def _what(error: Mapping[str, Any]) -> str | Cell:
     if error["true"] in SITE_LABELS:
         return "site"
     kind = f"decoy of {error['against']}" if error["against"] else "random place"
-    return f"{kind}, {error['distance']:,} bases from a site"
+    return Cell(kind, f"{error['distance']:,} bases from a site")
 
 
 _OF_ERROR = {"place": _place, "motif": lambda error: error["motif"], "what it is": _what}

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 COLORS = ("#1f6f8b", "#b5551d", "#5d7a28", "#7b4f8f", "#a63d40", "#4a4f58", "#86690a", "#3f6fb0")
 DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
 
-_LEFT, _TOP, _SIDE = 50, 30, 300  # of the square that a panel's curves are drawn in
-_WIDTH, _HEIGHT = _LEFT + _SIDE + 16, _TOP + _SIDE + 46
+_LEFT, _TOP = 50, 10  # of what a panel's lines are drawn in
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_STRIP, _STRIP_HEIGHT, _INSET = 190, 18, 8
+_STRIP, _STRIP_HEIGHT, _INSET = 170, 18, 12
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a panel's lines are drawn in, and where 0 to 1 of either axis is there."""
+
+    width: int
+    height: int
+
+    def x(self, at: float) -> float:
+        """Return the place on the axis to the right."""
+        return _LEFT + self.width * at
+
+    def y(self, at: float) -> float:
+        """Return the place on the axis upwards."""
+        return _TOP + self.height * (1 - at)
+
+
+LARGE, SMALL, WIDE = Frame(350, 350), Frame(262, 262), Frame(350, 250)
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,7 @@ class Line:
     number: int  # of the row, which has its color
     sizes: Sequence[float] = ()  # of a dot at each point, in pixels; none: no dots
     is_step: bool = False  # a point's height holds from the point before it
+    is_faint: bool = False  # a guide from dot to dot
 
 
 def swatch(number: int) -> Markup:
@@ -41,60 +59,47 @@ def swatch(number: int) -> Markup:
 
 
 def unit_panel(
-    title: str, alt: str, axes: tuple[str, str], lines: Iterable[Line], *, diagonal: bool
+    frame: Frame, alt: str, axes: tuple[str, str], lines: Iterable[Line], *, diagonal: bool
 ) -> Markup:
     """Return a square panel of lines from 0 to 1, the first of them on top, with or without a diagonal."""
-    grid = [
-        Markup('<path class="grid" d="M{} {}V{}M{} {}H{}"/>').format(
-            _px(at), _TOP, _TOP + _SIDE, _LEFT, _py(at), _LEFT + _SIDE
-        )
-        for at in _FIFTHS
-    ]
-    ticks = [
-        Markup(
-            '<text x="{}" y="{}" text-anchor="middle">{}</text>'
-            '<text x="{}" y="{}" text-anchor="end">{}</text>'
-        ).format(_px(at), _TOP + _SIDE + 16, f"{at:g}", _LEFT - 7, _number(float(_py(at)) + 4), f"{at:g}")
-        for at in _FIFTHS
-    ]
-    chance = [Markup('<path class="chance" d="M{} {}L{} {}"/>').format(_px(0), _py(0), _px(1), _py(1))]
-    drawn = [_drawn(line) for line in lines]
-    return _panel(title, alt, axes, [*grid, *ticks, *(chance if diagonal else []), *reversed(drawn)])
+    parts = _scale_upwards(frame)
+    for at in _FIFTHS:
+        x = _number(frame.x(at))
+        parts.append(Markup('<path class="grid" d="M{} {}v{}"/>').format(x, _TOP, frame.height))
+        parts.append(_text(x, frame.y(0) + 16, "middle", f"{at:g}"))
+    if diagonal:
+        ends = (_number(each) for each in (frame.x(0), frame.y(0), frame.x(1), frame.y(1)))
+        parts.append(Markup('<path class="chance" d="M{} {}L{} {}"/>').format(*ends))
+    parts += reversed([_drawn(frame, line) for line in lines])
+    return _panel(frame, alt, axes, parts)
 
 
 def slices_panel(
-    title: str,
     alt: str,
+    along: str,
     names: Sequence[str],
-    lines: Mapping[int, Sequence[float | None]],
+    lines: Mapping[int, Sequence[float]],
     labels: Sequence[str],
 ) -> Markup:
     """Return a panel of shares over slices in order.
 
     Args:
-        names: of the slices, below the axis.
-        lines: by the row's number its share in each slice, None where there is none.
+        along: what the slices are of.
+        names: theirs, below the axis.
+        lines: by the row's number its share in each slice.
         labels: of the rows, by their numbers.
     """
     places = [(at + 0.5) / len(names) for at in range(len(names))]
-    grid = [
-        Markup('<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}</text>').format(
-            _LEFT, _py(at), _LEFT + _SIDE, _LEFT - 7, _number(float(_py(at)) + 4), f"{at:g}"
-        )
-        for at in _FIFTHS
+    parts = _scale_upwards(WIDE)
+    for place, name in zip(places, names, strict=True):
+        x, y = _number(WIDE.x(place) + 6), _number(WIDE.y(0) + 15)
+        turned = Markup('<text x="{0}" y="{1}" text-anchor="end" transform="rotate(-30 {0} {1})">{2}</text>')
+        parts.append(turned.format(x, y, name))
+    drawn = [
+        _drawn(WIDE, Line(labels[number], places, shares, number, sizes=[3.0] * len(places)))
+        for number, shares in lines.items()
     ]
-    ticks = [
-        Markup(
-            '<text class="slice" x="{0}" y="{1}" text-anchor="end" transform="rotate(-32 {0} {1})">{2}</text>'
-        ).format(_number(float(_px(place)) + 4), _TOP + _SIDE + 16, name)
-        for place, name in zip(places, names, strict=True)
-    ]
-    drawn = []
-    for number, shares in lines.items():
-        found = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
-        x, y = [place for place, _ in found], [share for _, share in found]
-        drawn.append(_drawn(Line(labels[number], x, y, number, sizes=[3.0] * len(x))))
-    return _panel(title, alt, ("", "share rightly called"), [*grid, *ticks, *reversed(drawn)], below=24)
+    return _panel(WIDE, alt, (along, "share called rightly"), [*parts, *reversed(drawn)], below=34)
 
 
 def interval_strip(
@@ -124,37 +129,46 @@ def interval_strip(
 
 def strip_scale(scale: tuple[float, float]) -> Markup:
     """Return the ticks of a column of strips."""
-    middle = (scale[0] + scale[1]) / 2
-    anchors = zip((scale[0], middle, scale[1]), ("start", "middle", "end"), strict=True)
+    ticks = (scale[0], (scale[0] + scale[1]) / 2, scale[1])
     parts = [
-        Markup('<text x="{}" y="13" text-anchor="{}">{}</text>').format(
-            {"start": 0, "middle": _STRIP // 2, "end": _STRIP}[anchor], anchor, f"{at:.3g}"
-        )
-        for at, anchor in anchors
+        Markup('<text x="{}" y="14" text-anchor="{}">{}</text>').format(_sx(at, scale), "middle", f"{at:.3g}")
+        for at in ticks
     ]
     return _strip(f"scale from {scale[0]:.3g} to {scale[1]:.3g}", parts)
 
 
-def _panel(title: str, alt: str, axes: tuple[str, str], parts: Iterable[Markup], *, below: int = 0) -> Markup:
-    """Return a panel's frame, title and names of axes around what is drawn in it."""
-    head = Markup('<text class="title" x="{}" y="16">{}</text>').format(_LEFT, title)
-    frame = Markup('<path class="axis" d="M{0} {1}V{2}H{3}"/>').format(
-        _LEFT, _TOP, _TOP + _SIDE, _LEFT + _SIDE
-    )
+def _panel(
+    frame: Frame, alt: str, axes: tuple[str, str], parts: Iterable[Markup], *, below: int = 0
+) -> Markup:
+    """Return a panel's axes and their names around what is drawn in it."""
     along, up = axes
-    named = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        _LEFT + _SIDE // 2, _TOP + _SIDE + 36, along
-    )
+    axis = Markup('<path class="axis" d="M{} {}v{}h{}"/>').format(_LEFT, _TOP, frame.height, frame.width)
+    named = _text(frame.x(0.5), frame.y(0) + 37 + below, "middle", along)
     named += Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-        _TOP + _SIDE // 2, up
+        _number(frame.y(0.5)), up
     )
+    width, height = _LEFT + frame.width + 14, _TOP + frame.height + 46 + below
     return Markup('<svg class="panel" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT + below, alt, Markup("\n").join([head, *parts, frame, named])
+        width, height, alt, Markup("\n").join([*parts, axis, named])
     )
 
 
-def _drawn(line: Line) -> Markup:
-    points = [(_px(x), _py(y)) for x, y in zip(line.x, line.y, strict=True)]
+def _scale_upwards(frame: Frame) -> list[Markup]:
+    parts = []
+    for at in _FIFTHS:
+        y = frame.y(at)
+        parts.append(Markup('<path class="grid" d="M{} {}h{}"/>').format(_LEFT, _number(y), frame.width))
+        parts.append(_text(_LEFT - 7, y + 4, "end", f"{at:g}"))
+    return parts
+
+
+def _text(x: float | str, y: float, anchor: str, text: str) -> Markup:
+    at = x if isinstance(x, str) else _number(x)
+    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(at, _number(y), anchor, text)
+
+
+def _drawn(frame: Frame, line: Line) -> Markup:
+    points = [(_number(frame.x(x)), _number(frame.y(y))) for x, y in zip(line.x, line.y, strict=True)]
     (first, *rest), path = points, ""
     for x, y in rest:
         path += f"V{y}H{x}" if line.is_step else f"L{x} {y}"
@@ -164,12 +178,12 @@ def _drawn(line: Line) -> Markup:
         )
         for (x, y), size in zip(points, line.sizes, strict=bool(line.sizes))
     ]
-    stroke = _stroke(f"M{first[0]} {first[1]}{path}", line.number)
+    stroke = _stroke(f"M{first[0]} {first[1]}{path}", line.number, is_faint=line.is_faint)
     return Markup("<g><title>{}</title>{}{}</g>").format(line.name, stroke, Markup("").join(dots))
 
 
-def _stroke(path: str, number: int) -> Markup:
-    width = "2.4" if number == 0 else "1.6"
+def _stroke(path: str, number: int, *, is_faint: bool = False) -> Markup:
+    width = "1.2" if is_faint else "2.4" if number == 0 else "1.6"
     return Markup('<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-dasharray="{}"/>').format(
         path, COLORS[number % len(COLORS)], width, DASHES[number % len(DASHES)] or "none"
     )
@@ -187,13 +201,5 @@ def _sx(value: float, scale: tuple[float, float]) -> str:
     return _number(_INSET + min(1.0, max(0.0, share)) * (_STRIP - 2 * _INSET))
 
 
-def _px(x: float) -> str:
-    return _number(_LEFT + _SIDE * x)
-
-
-def _py(y: float) -> str:
-    return _number(_TOP + _SIDE * (1 - y))
-
-
-def _number(value: Any) -> str:
+def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")

@@ -8,6 +8,7 @@ from typing import Any
 from dnabert_nemo.downstream import report_sections as shared
 from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED
 from dnabert_nemo.downstream.html_page import Cell, Section, Table, render_page
+from dnabert_nemo.downstream.report_errors import FLANK
 from dnabert_nemo.downstream.svg_figures import interval_strip
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
@@ -36,7 +37,7 @@ def render_task_page(report: Mapping[str, Any], *, is_changed: bool) -> str:
         shared.curves(report, f"The curves are those of {of}, by its probability."),
         shared.calls(report, labels),
         shared.calibration(report, "The share rightly called among sequences called with like probability."),
-        shared.errors(report, {"bases": lambda error: f"{error['length']:,}"}, "sequences"),
+        shared.errors(report, {"bases": _length}, "sequences", f"At most {2 * FLANK + 2} bases are shown."),
         _dataset(dataset),
         shared.repeating(report),
     ]
@@ -100,3 +101,7 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
         Table("What comes twice, and what was left out", ["sequences", "number"], found, is_narrow=True),
     ]
     return Section("dataset", "Data set", "", parts)
+
+
+def _length(error: Mapping[str, Any]) -> str:
+    return f"{error['length']:,}"

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dnabert_nemo.downstream.html_page import TEMPLATE
 from dnabert_nemo.downstream.prepare_task import prepare_task
 from dnabert_nemo.downstream.report import RULE_ROW, report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, load_splice_dataset
@@ -110,8 +112,8 @@ def test_the_splice_page_holds_all_of_the_report(dataset: SpliceDataset, tmp_pat
     ]  # fmt: skip
     panels = [svg["aria-label"] or "" for svg in page.of("svg") if svg.get("class") == "panel"]
     assert [panel.split(".")[0] for panel in panels] == [
-        "ROC of donor", "Precision over recall of donor",
-        "ROC of acceptor", "Precision over recall of acceptor",
+        "ROC of donor", "precision over recall of donor",
+        "ROC of acceptor", "precision over recall of acceptor",
         "Calibration of ours", "Calibration of flat", f"Calibration of {RULE_ROW}",
         "Share of windows (negative) called negative by the distance to the nearest site",
     ]  # fmt: skip
@@ -119,7 +121,7 @@ def test_the_splice_page_holds_all_of_the_report(dataset: SpliceDataset, tmp_pat
     for row in report["rows"].values():
         assert f"{row['card']['donor']['mcc']:.4f}" in text
         low, high = row["intervals"]["mean"]["mcc"]
-        assert f"{low:.4f} to {high:.4f}" in text
+        assert f"{low:.3f} to {high:.3f}" in text
     assert "0.9491" in text and report["the_bar"] in text and report["command"] in text
     for sha256 in report["dataset"]["files"].values():
         assert sha256 in text
@@ -129,6 +131,13 @@ def test_the_splice_page_holds_all_of_the_report(dataset: SpliceDataset, tmp_pat
     assert [centre for tag, centre in page.text if tag == "mark"] == [each["middle"][1] for each in shown]
     assert shown[0]["contig"] in text
     assert len((folder / "report.json").read_bytes()) < 200_000
+
+
+def test_a_wheel_has_the_template() -> None:
+    repo = Path(__file__).parents[2]
+    settings = tomllib.loads((repo / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {path for pattern in settings["dnabert_nemo"] for path in TEMPLATE.parents[1].glob(pattern)}
+    assert TEMPLATE in shipped
 
 
 def test_lists_of_numbers_take_a_line(dataset: SpliceDataset, tmp_path: Path) -> None:
@@ -142,7 +151,7 @@ def test_lists_of_numbers_take_a_line(dataset: SpliceDataset, tmp_path: Path) ->
 def test_names_are_text_whatever_they_hold(dataset: SpliceDataset, tmp_path: Path) -> None:
     folder = write_report(tmp_path / "report", splice_rows(dataset, HOSTILE), context(dataset, HOSTILE))
     page = check((folder / "report.html").read_text())
-    assert HOSTILE in [text for tag, text in page.text if tag == "caption"]
+    assert HOSTILE in [text for tag, text in page.text if tag == "span"]
     assert shlex.join(["python", HOSTILE]) in [text for tag, text in page.text if tag == "code"]
 
 
