@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
@@ -97,11 +98,15 @@ def composed(config_name: str, overrides: Sequence[str], config_dir: str | Path 
         is_there = Path(own, f"{config_name.removesuffix('.yaml')}.yaml").is_file()
         first, second = (own, CONF) if is_there else (CONF, own)
         lines.append(f'hydra.searchpath=["file://{second}"]')
+    hydras = GlobalHydra.instance()
+    own_command, hydras.hydra = hydras.hydra, None  # that of a command which composes another's config
     try:
         with hydra.initialize_config_dir(str(first), version_base="1.3"):
             return hydra.compose(config_name, lines)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(hydra_message(error)) from error
+    finally:
+        hydras.hydra = own_command
 
 
 def listed(value: object) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
 from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
+from dnabert_nemo.downstream.over_seeds import sites_over_seeds
 from dnabert_nemo.downstream.report import report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
@@ -36,6 +37,7 @@ def main(cfg: DictConfig) -> None:
         seeds={"bootstrap and baselines": cfg.seed, **seeds},
         command=COMMAND,
         files={f"model {name}": path for name, path in files.items()},
+        over_seeds=sites_over_seeds(windows, found, seed=cfg.seed),
     )
     folder = write_report(Path(cfg.output_dir), rows, context, overwrite=cfg.overwrite)
     log.info("%s", (folder / "report.md").read_text())

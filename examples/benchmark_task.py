@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines
 from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
+from dnabert_nemo.downstream.over_seeds import classes_over_seeds
 from dnabert_nemo.downstream.report import report_context
 from dnabert_nemo.downstream.task_baselines import BASELINES, task_probabilities
 from dnabert_nemo.downstream.task_dataset import load_task_dataset
@@ -39,6 +40,7 @@ def main(cfg: DictConfig) -> None:
         seeds={"bootstrap and baselines": cfg.seed, **seeds},
         command=COMMAND,
         files={f"model {name}": path for name, path in files.items()},
+        over_seeds=classes_over_seeds(part, found, seed=cfg.seed),
     )
     folder = write_task_report(Path(cfg.output_dir), rows, context, overwrite=cfg.overwrite)
     log.info("%s", (folder / "report.md").read_text())

@@ -13,17 +13,15 @@ from dnabert_nemo.downstream.task_dataset import TaskDataset, TaskSplit, check_l
 from dnabert_nemo.errors import ConfigError
 
 
-def files_by_name(paths: Sequence[str]) -> dict[str, Path]:
-    """Name .nemo files by their stems, in order.
+def files_by_name(paths: Sequence[str], key: str = "restore_from_path") -> dict[str, Path]:
+    """Name .nemo files by their stems, in order; `key` is where the config names them.
 
     Raises:
         ConfigError: two have one name.
     """
     found = {Path(path).stem: Path(path) for path in paths}
     if len(found) < len(paths):
-        raise ConfigError(
-            f"restore_from_path={list(paths)}: two have one name, which rows go by: rename a file"
-        )
+        raise ConfigError(f"{key}={list(paths)}: two have one name, which rows go by: rename a file")
     return found
 
 

@@ -48,6 +48,7 @@ _PACKAGES = ("dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightnin
 FILES = ("report.json", "report.md", "report.html")
 _MOST_CONTIGS_SHOWN = 20
 _LIST_OF_NUMBERS = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # a string has no line break in JSON
+_SHOWN = ("acc", "MCC", "F1")  # CARD_METRICS, as they are written
 
 
 def report_rows(
@@ -86,10 +87,12 @@ def report_context(
     seeds: Mapping[str, int],
     command: Sequence[str],
     files: Mapping[str, str | Path],
+    over_seeds: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect what a reader needs to repeat the numbers; `files` (such as the model) are named and hashed."""
     return {
         "split": split,
+        "over_seeds": dict(over_seeds or {}),
         "dataset": dataset.manifest,
         "seeds": dict(seeds),
         "command": shlex.join(command),
@@ -162,7 +165,8 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         _card_section(report),
         _detail_section(report),
         _ranking_section(report),
-        comparison_section(report, ("acc", "MCC", "F1"), "the card's means on the same windows", "windows"),
+        *over_seeds_sections(report, _SHOWN),
+        comparison_section(report, _SHOWN, "the card's means on the same windows", "windows"),
         _confusion_section(report),
         _slices_section(report),
         _dataset_section(report["dataset"]),
@@ -252,6 +256,32 @@ def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: st
         f"{samples} that one of the two alone calls rightly, and McNemar's exact p.\n\n"
         + table(header, lines)
     )
+
+
+def over_seeds_sections(report: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
+    """Render what models do on average that differ in their seed alone; nothing where no two do."""
+    groups = report["over_seeds"]
+    if not groups:
+        return []
+    first = next(iter(groups))
+    header = ["", "models", *metrics, *(f"{metric}: {first} less this" for metric in metrics)]
+    lines = []
+    for group, row in groups.items():
+        spreads = [
+            f"{spread['mean']:.4f}" + (f" ± {spread['deviation']:.4f}" if len(row["models"]) > 1 else "")
+            for spread in row["metrics"].values()
+        ]
+        beside = [
+            f"{less['difference']:+.4f} [{less['interval'][0]:+.4f}, {less['interval'][1]:+.4f}]"
+            for less in row["first_less_this"].values()
+        ]
+        lines.append([group, str(len(row["models"])), *spreads, *(beside or [""] * len(metrics))])
+    return [
+        "## Over seeds\n\n"
+        "Models that differ in their seed alone: the mean, and the standard deviation over seeds. What the "
+        "mean of the first has over the others has the 95 % interval of a bootstrap over the samples, with "
+        "the seeds as they are.\n\n" + table(header, lines)
+    ]
 
 
 def _confusion_section(report: Mapping[str, Any]) -> str:

@@ -25,6 +25,29 @@ _PRECISION_AXES = ("recall", "precision")
 _CALIBRATION_AXES = ("mean probability", "share that is so")
 
 
+def over_seeds(report: Mapping[str, Any], metrics: Sequence[str]) -> list[Section]:
+    """Show what models do on average that differ in their seed alone; no section where no two do."""
+    groups = report["over_seeds"]
+    if not groups:
+        return []
+    lines = []
+    for name, group in groups.items():
+        spreads: list[str | Cell] = [
+            Cell(f"{spread['mean']:.4f}", f"± {spread['deviation']:.4f}" if len(group["models"]) > 1 else "")
+            for spread in group["metrics"].values()
+        ]
+        beside: list[str | Cell] = [_difference(less) for less in group["first_less_this"].values()]
+        lines.append([name, str(len(group["models"])), *spreads, *(beside or [""] * len(metrics))])
+    above = [("", 2), ("mean, and deviation over seeds", len(metrics)), ("the first less this", len(metrics))]
+    says = (
+        "Models that differ in their seed alone: the mean, and the standard deviation over seeds. What the "
+        "mean of the first has over the others has the 95 % interval of a bootstrap over the samples, with "
+        "the seeds as they are."
+    )
+    shown = Table("Models over seeds", ["", "models", *metrics, *metrics], lines, above)
+    return [Section("seeds", "Over seeds", says, [shown])]
+
+
 def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, samples: str) -> list[Section]:
     """Show what the first row has over each other, its MCC on a scale too; no section where it is alone."""
     first, *others = report["rows"]
@@ -35,10 +58,7 @@ def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, sampl
     scale = scale_of([0.0, *(end for each in on_scale.values() for end in each["interval"])])
     lines = []
     for number, (name, beside) in enumerate(found.items(), 1):
-        cells = [
-            Cell(f"{each['difference']:+.4f}", f"{each['interval'][0]:+.3f} to {each['interval'][1]:+.3f}")
-            for each in beside["differences"].values()
-        ]
+        cells = [_difference(each) for each in beside["differences"].values()]
         mcc = on_scale[name]
         alt = f"MCC of {first} less that of {name}: {mcc['difference']:+.4f}"
         strip = interval_strip(alt, mcc["difference"], mcc["interval"], scale, 0.0, number)
@@ -234,6 +254,11 @@ def scale_of(values: Iterable[float]) -> tuple[float, float]:
 def strip_header(title: str, scale: tuple[float, float]) -> Markup:
     """Return the header of a column of strips: its title above its scale."""
     return Markup("{}{}").format(title, strip_scale(scale))
+
+
+def _difference(found: Mapping[str, Any]) -> Cell:
+    low, high = found["interval"]
+    return Cell(f"{found['difference']:+.4f}", f"{low:+.3f} to {high:+.3f}")
 
 
 def _alt(what: str, lines: Sequence[Line]) -> str:

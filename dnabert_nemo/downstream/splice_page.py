@@ -29,6 +29,7 @@ def render_splice_page(report: Mapping[str, Any]) -> str:
     sections = [
         _glance(report),
         _card(report),
+        *shared.over_seeds(report, _SHOWN),
         *shared.comparison(report, _SHOWN, "the card's means on the same windows", "windows"),
         shared.curves(
             report,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 COLORS = ("#1f6f8b", "#b5551d", "#5d7a28", "#7b4f8f", "#a63d40", "#4a4f58", "#86690a", "#3f6fb0")
-DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
+DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "14 3")  # as many as have no factor in common with the colors
 
 _LEFT, _TOP = 50, 10  # of what a panel's lines are drawn in
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -33,6 +33,7 @@ def render_task_page(report: Mapping[str, Any], *, is_changed: bool) -> str:
     of = labels[1] if len(labels) == 2 else "each class against the rest"
     sections = [
         _metrics(report, is_changed=is_changed),
+        *shared.over_seeds(report, _SHOWN),
         *shared.comparison(report, _SHOWN, "the metrics on the same sequences", "sequences"),
         shared.curves(report, f"The curves are those of {of}, by its probability."),
         shared.calls(report, labels),
@@ -88,19 +89,25 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
         for split, made in dataset["splits"].items()
     ]
     header = ["split", *labels, "shortest", "median", "longest", "made"]
-    twice = dataset["duplicates"]
-    found = [[f"twice in {split}", f"{number:,}"] for split, number in twice["within"].items()]
-    found += [[f"in {pair}", f"{number:,}"] for pair, number in twice["across"].items()]
-    others = twice["across_other_strand"].items()
-    found += [[f"in {pair}, on the other strand", f"{number:,}"] for pair, number in others]
-    found.append(["with several labels", f"{twice['several_labels']:,}"])
-    found += [[f"left out: {reason}", f"{number:,}"] for reason, number in dataset["removed"].items()]
-    found.append(["cropped", f"{dataset['cropped']:,}"])
+    found = [[what, f"{number:,}"] for what, number in counted_twice(dataset).items()]
     parts = [
         Table("Splits", header, counts, words=frozenset({len(header) - 1})),
         Table("What comes twice, and what was left out", ["sequences", "number"], found, is_narrow=True),
     ]
     return Section("dataset", "Data set", "", parts)
+
+
+def counted_twice(dataset: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many sequences come twice, and how many were left out, by what is said of them."""
+    twice = dataset["duplicates"]
+    return {
+        **{f"twice in {split}": number for split, number in twice["within"].items()},
+        **{f"in {pair}": number for pair, number in twice["across"].items()},
+        **{f"in {pair}, on the other strand": each for pair, each in twice["across_other_strand"].items()},
+        "with several labels": twice["several_labels"],
+        **{f"left out: {reason}": number for reason, number in dataset["removed"].items()},
+        "cropped": dataset["cropped"],
+    }
 
 
 def _length(error: Mapping[str, Any]) -> str:

@@ -13,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED, compare_classes, score_classes
-from dnabert_nemo.downstream.report import comparison_section, publish_report, repeat_section, table
+from dnabert_nemo.downstream.report import (
+    comparison_section,
+    over_seeds_sections,
+    publish_report,
+    repeat_section,
+    table,
+)
 from dnabert_nemo.downstream.report_curves import class_curves
 from dnabert_nemo.downstream.report_errors import errors
 from dnabert_nemo.downstream.task_dataset import TaskSplit
-from dnabert_nemo.downstream.task_page import render_task_page
+from dnabert_nemo.downstream.task_page import counted_twice, render_task_page
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
 _SHOWN_RANKED = ("AUROC", "AUPRC", "Brier score", "calibration error")
@@ -73,6 +79,7 @@ def render_task(report: Mapping[str, Any]) -> str:
         f"# {report['title']}",
         _metrics_section(report),
         _ranking_section(report),
+        *over_seeds_sections(report, _SHOWN),
         comparison_section(report, _SHOWN, "the metrics on the same sequences", "sequences"),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
@@ -147,14 +154,5 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
         for split, made in dataset["splits"].items()
     ]
     header = ["split", *labels, "shortest", "median", "longest", "made"]
-    twice = dataset["duplicates"]
-    found = [[f"twice in {split}", str(number)] for split, number in twice["within"].items()]
-    found += [[f"in {pair}", str(number)] for pair, number in twice["across"].items()]
-    others = twice["across_other_strand"].items()
-    found += [[f"in {pair}, on the other strand", str(number)] for pair, number in others]
-    found.append(["with several labels", str(twice["several_labels"])])
-    left_out = [[f"left out: {reason}", str(number)] for reason, number in dataset["removed"].items()]
-    left_out.append(["cropped", str(dataset["cropped"])])
-    return "\n\n".join(
-        ["## Dataset", table(header, counts), table(["sequences", "number"], [*found, *left_out])]
-    )
+    found = [[what, str(number)] for what, number in counted_twice(dataset).items()]
+    return "\n\n".join(["## Dataset", table(header, counts), table(["sequences", "number"], found)])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from dnabert_nemo.downstream.html_page import TEMPLATE
+from dnabert_nemo.downstream.over_seeds import sites_over_seeds
 from dnabert_nemo.downstream.prepare_task import prepare_task
 from dnabert_nemo.downstream.report import RULE_ROW, report_context, report_rows, write_report
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, load_splice_dataset
@@ -159,6 +160,21 @@ def test_the_same_rows_give_the_same_page(dataset: SpliceDataset, tmp_path: Path
     rows, about = splice_rows(dataset), context(dataset)
     one, other = (write_report(tmp_path / name, rows, about) for name in ("one", "other"))
     assert (one / "report.html").read_bytes() == (other / "report.html").read_bytes()
+
+
+def test_models_of_several_seeds_are_put_together(dataset: SpliceDataset, tmp_path: Path) -> None:
+    windows = dataset.splits["test"]
+    chance = np.random.default_rng(1)
+    found = {f"big-seed{seed}": chance.dirichlet(np.ones(3), len(windows)) for seed in (1, 2)}
+    about = report_context(
+        dataset, seeds={}, command=["x"], files={}, over_seeds=sites_over_seeds(windows, found, seed=1)
+    )
+    folder = write_report(tmp_path / "report", report_rows(windows, found, seed=1), about)
+    page = check((folder / "report.html").read_text())
+    assert "seeds" in sections(page)
+    assert f"± {about['over_seeds']['big']['metrics']['mcc']['deviation']:.4f}" in [
+        text for tag, text in page.text if tag == "small"
+    ]
 
 
 def test_a_rule_alone_has_a_page(dataset: SpliceDataset, tmp_path: Path) -> None:

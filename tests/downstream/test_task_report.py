@@ -129,7 +129,7 @@ def test_published_figures_beside_ours_on_the_same_sequences_need_no_word(
 ) -> None:
     given = {**dataset.manifest, "splits": dict.fromkeys(dataset.splits, "as given")}
     report = {"title": "t", "rows": rows, "split": "test", "dataset": given, "seeds": {}, "versions": {}}
-    report |= {"command": "", "files": {}}
+    report |= {"command": "", "files": {}, "over_seeds": {}}
     assert "Ours are of other sequences" not in render_task(report)
     given["removed"] = {"ambiguous": 1}
     assert "Ours are of other sequences" in render_task(report)
