@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 TEMPLATE = Path(__file__).with_name("report_page.jinja")
 
@@ -85,6 +85,11 @@ def render_page(title: str, lead: Sequence[str], sections: Sequence[Section]) ->
     return _template().render(title=title, lead=lead, sections=sections)
 
 
+def _name(text: str) -> Markup:
+    """Let a long name be broken where it has an underscore."""
+    return text if isinstance(text, Markup) else escape(text).replace("_", Markup("_<wbr>"))
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -94,4 +99,5 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["name"] = _name
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from dnabert_nemo.downstream.task_settings import TaskFiles, TaskSettings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HOSTILE = "<script>alert('1')</script>\"><img src=http://x.example/y onerror=alert(2)>"
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
