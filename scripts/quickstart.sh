@@ -70,7 +70,7 @@ step "a report on the chromosome kept for testing" benchmark_splice --config-nam
 cat <<END
 
 finished in $SECONDS s. In $PWD:
-  report/report.md                                the splice report above; report.json has all of its figures
+  report/report.html                              the splice report above with its curves; report.json has all of its figures
   runs/dnabert_tiny/checkpoints/dnabert_tiny.nemo the pre-trained model
   runs/splice/checkpoints/splice.nemo             the splice-site classifier
   runs/*/train_log.txt                            losses by step; of earlier starts in runs/*/run_*/

@@ -1,6 +1,6 @@
 """The splice report: the model card's table, our rows and the GT/AG rule's, and what repeating it takes.
 
-`metrics.score` makes the rows; the JSON is the source and the Markdown is rendered from it.
+`metrics.score` makes the rows; the JSON is the source, and the Markdown and the page are rendered from it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,11 @@ from dnabert_nemo.downstream.baselines import dinucleotide_rule
 from dnabert_nemo.downstream.comparison import compare
 from dnabert_nemo.downstream.metrics import CARD_METRICS, score
 from dnabert_nemo.downstream.ranking import RANKINGS, rank
+from dnabert_nemo.downstream.report_curves import site_curves
+from dnabert_nemo.downstream.report_errors import window_errors
+from dnabert_nemo.downstream.report_slices import SLICED, slice_lines, window_slices
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
+from dnabert_nemo.downstream.splice_page import render_splice_page
 from dnabert_nemo.downstream.task_dataset import TaskDataset
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
@@ -40,8 +45,9 @@ THE_BAR = (
 )
 
 _PACKAGES = ("dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightning", "numpy", "scikit-learn")
-FILES = ("report.json", "report.md")
+FILES = ("report.json", "report.md", "report.html")
 _MOST_CONTIGS_SHOWN = 20
+_LIST_OF_NUMBERS = re.compile(r"\[\n[-+\d.eE,\s]+\]")  # a string has no line break in JSON
 _SHOWN = ("acc", "MCC", "F1")  # CARD_METRICS, as they are written
 
 
@@ -50,7 +56,7 @@ def report_rows(
 ) -> dict[str, dict[str, Any]]:
     """Score named probabilities (each [n, 3]) on one split, with the GT/AG rule's row after them.
 
-    The first row is the one that the others are compared with, window by window.
+    The first row is the one that the others are compared with, window by window, and whose errors are listed.
 
     Raises:
         ValueError: probabilities of another shape, or a split that lacks a class.
@@ -59,14 +65,19 @@ def report_rows(
     rows = {**probabilities, RULE_ROW: np.eye(len(LABELS))[calls]}
     against = windows.against_labels if any(windows.against) else None
     first = next(iter(rows.values())).argmax(1)
-    return {
+    found_rows = {
         name: {
             **score(windows.labels, found.argmax(1), against, seed=seed),
             "ranking": rank(windows.labels, found, against),
             "first_beside_it": compare(windows.labels, first, found.argmax(1), against, seed=seed),
+            **site_curves(windows.labels, found, against),
+            "slices": window_slices(windows, found.argmax(1)),
         }
         for name, found in rows.items()
     }
+    name, found = next(iter(rows.items()))
+    found_rows[name]["errors"] = window_errors(windows, found)
+    return found_rows
 
 
 def report_context(
@@ -110,7 +121,7 @@ def write_report(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write `report.json` and `report.md` into a new folder and return it; the same rows give the same bytes.
+    """Write FILES into a new folder and return it; the same rows give the same bytes.
 
     Raises:
         ConfigError: the folder is there already and `overwrite` is false.
@@ -122,22 +133,29 @@ def write_report(
         "rows": dict(rows),
         **context,
     }
-    return publish_report(output_dir, report, render_markdown, overwrite=overwrite)
+    return publish_report(output_dir, report, render_markdown, render_splice_page, overwrite=overwrite)
 
 
 def publish_report(
     output_dir: str | Path,
     report: Mapping[str, Any],
     render: Callable[[Mapping[str, Any]], str],
+    render_page: Callable[[Mapping[str, Any]], str],
     *,
     overwrite: bool,
 ) -> Path:
-    """Write any report as `report.json`, and as the `report.md` that `render` makes of it."""
+    """Write any report as `report.json`, and as the `report.md` and `report.html` that are made of it."""
     with publish(output_dir, FILES, overwrite=overwrite) as folder:
-        contents = json.dumps(report, indent=1) + "\n", render(report)
+        contents = _as_json(report), render(report), render_page(report)
         for name, content in zip(FILES, contents, strict=True):
             (folder / name).write_text(content, encoding="utf-8", newline="\n")
     return Path(output_dir)
+
+
+def _as_json(report: Mapping[str, Any]) -> str:
+    """Write a report as JSON, a list of numbers in one line, as curves have hundreds of them."""
+    text = json.dumps(report, indent=1)
+    return _LIST_OF_NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
 def render_markdown(report: Mapping[str, Any]) -> str:
@@ -150,6 +168,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         *over_seeds_sections(report, _SHOWN),
         comparison_section(report, _SHOWN, "the card's means on the same windows", "windows"),
         _confusion_section(report),
+        _slices_section(report),
         _dataset_section(report["dataset"]),
         repeat_section(report),
     ]
@@ -273,6 +292,18 @@ def _confusion_section(report: Mapping[str, Any]) -> str:
         for true in LABELS
     ]
     return "## Calls\n\n" + table(header, lines)
+
+
+def _slices_section(report: Mapping[str, Any]) -> str:
+    tables = [table(*slice_lines(report["rows"], of)) for of in SLICED]
+    return "\n\n".join(
+        [
+            "## By distance and motif",
+            "The share of windows called what they are; distances are of negatives, to the nearest annotated "
+            "site. A site's motif is the ends of its intron, a negative's its own two bases.",
+            *tables,
+        ]
+    )
 
 
 def _dataset_section(dataset: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The report of a task: published figures, our rows and those of baselines, and what repeating it takes.
 
-`class_metrics` makes the rows; the JSON is the source and the Markdown is rendered from it.
+`class_metrics` makes the rows; the JSON is the source, and the Markdown and the page are rendered from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from dnabert_nemo.downstream.report import (
     repeat_section,
     table,
 )
+from dnabert_nemo.downstream.report_curves import class_curves
+from dnabert_nemo.downstream.report_errors import errors
 from dnabert_nemo.downstream.task_dataset import TaskSplit
+from dnabert_nemo.downstream.task_page import counted_twice, render_task_page
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
 _SHOWN_RANKED = ("AUROC", "AUPRC", "Brier score", "calibration error")
@@ -35,17 +38,23 @@ def task_rows(
 ) -> dict[str, dict[str, Any]]:
     """Score named probabilities (each [n, C]) on one split; the first row is compared with the others.
 
+    Its errors are listed too.
+
     Raises:
         ValueError: probabilities of another shape, or a split that lacks a class.
     """
     first = next(iter(probabilities.values())).argmax(1)
-    return {
+    rows = {
         name: {
             **score_classes(part.labels, found, names, seed=seed),
             "first_beside_it": compare_classes(part.labels, first, found.argmax(1), len(names), seed=seed),
+            **class_curves(part.labels, found, names),
         }
         for name, found in probabilities.items()
     }
+    name, found = next(iter(probabilities.items()))
+    rows[name]["errors"] = errors(part.sequences, part.labels, found, names)
+    return rows
 
 
 def write_task_report(
@@ -55,13 +64,13 @@ def write_task_report(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write `report.json` and `report.md` into a new folder and return it; the same rows give the same bytes.
+    """Write `report.FILES` into a new folder and return it; the same rows give the same bytes.
 
     Raises:
         ConfigError: the folder is there already and `overwrite` is false.
     """
     report = {"title": f"Task {context['dataset']['name']}", "rows": dict(rows), **context}
-    return publish_report(output_dir, report, render_task, overwrite=overwrite)
+    return publish_report(output_dir, report, render_task, _render_page, overwrite=overwrite)
 
 
 def render_task(report: Mapping[str, Any]) -> str:
@@ -77,6 +86,10 @@ def render_task(report: Mapping[str, Any]) -> str:
         repeat_section(report),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _render_page(report: Mapping[str, Any]) -> str:
+    return render_task_page(report, is_changed=_is_changed(report))
 
 
 def _metrics_section(report: Mapping[str, Any]) -> str:
@@ -141,14 +154,5 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
         for split, made in dataset["splits"].items()
     ]
     header = ["split", *labels, "shortest", "median", "longest", "made"]
-    twice = dataset["duplicates"]
-    found = [[f"twice in {split}", str(number)] for split, number in twice["within"].items()]
-    found += [[f"in {pair}", str(number)] for pair, number in twice["across"].items()]
-    others = twice["across_other_strand"].items()
-    found += [[f"in {pair}, on the other strand", str(number)] for pair, number in others]
-    found.append(["with several labels", str(twice["several_labels"])])
-    left_out = [[f"left out: {reason}", str(number)] for reason, number in dataset["removed"].items()]
-    left_out.append(["cropped", str(dataset["cropped"])])
-    return "\n\n".join(
-        ["## Dataset", table(header, counts), table(["sequences", "number"], [*found, *left_out])]
-    )
+    found = [[what, str(number)] for what, number in counted_twice(dataset).items()]
+    return "\n\n".join(["## Dataset", table(header, counts), table(["sequences", "number"], found)])

@@ -77,7 +77,7 @@ def test_json_holds_all_and_markdown_is_rendered_from_it(
     rows: dict[str, Any], context: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = write_report(tmp_path / "report", rows, context)
-    assert sorted(path.name for path in folder.iterdir()) == ["report.json", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "report.md"]
     report = json.loads((folder / "report.json").read_text())
     assert (folder / "report.md").read_text() == render_markdown(report)
     assert report["rows"] == rows
@@ -115,7 +115,7 @@ def test_markdown_sets_the_card_our_row_and_the_rule_side_by_side(
     for sha256 in dataset.manifest["files"].values():
         assert sha256 in markdown
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 11
+    assert len(tables) == 13
     for table in tables:
         assert len({line.replace(r"\|", "").count("|") for line in table}) == 1
 
@@ -124,7 +124,7 @@ def test_the_same_rows_give_the_same_bytes(
     rows: dict[str, Any], context: dict[str, Any], tmp_path: Path
 ) -> None:
     one, other = (write_report(tmp_path / name, rows, context) for name in ("one", "other"))
-    for name in ("report.json", "report.md"):
+    for name in ("report.json", "report.md", "report.html"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
@@ -133,10 +133,11 @@ def test_a_report_is_replaced_only_when_asked(
 ) -> None:
     folder = write_report(tmp_path / "report", rows, context)
     before = (folder / "report.md").read_text()
+    alone = {RULE_ROW: rows[RULE_ROW] | {"errors": rows["ours | tiny"]["errors"]}}
     with pytest.raises(ConfigError, match="pass overwrite=true"):
-        write_report(folder, {RULE_ROW: rows[RULE_ROW]}, context)
+        write_report(folder, alone, context)
     assert (folder / "report.md").read_text() == before
-    write_report(folder, {RULE_ROW: rows[RULE_ROW]}, context, overwrite=True)
+    write_report(folder, alone, context, overwrite=True)
     assert r"ours \| tiny" not in (folder / "report.md").read_text()
 
 
