@@ -78,8 +78,19 @@ def _metrics(report: Mapping[str, Any], *, is_changed: bool) -> Section:
 
 
 def _dataset(dataset: Mapping[str, Any]) -> Section:
+    header, counts = splits_of(dataset)
+    found = [[what, f"{number:,}"] for what, number in counted_twice(dataset).items()]
+    parts = [
+        Table("Splits", header, counts, words=frozenset({len(header) - 1})),
+        Table("What comes twice, and what was left out", ["sequences", "number"], found, is_narrow=True),
+    ]
+    return Section("dataset", "Data set", "", parts)
+
+
+def splits_of(dataset: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return, as a table's header and lines, how many of each label a split has, and how long they are."""
     labels = dataset["labels"]
-    counts = [
+    lines = [
         [
             split,
             *(f"{dataset['counts'][split][label]:,}" for label in labels),
@@ -88,13 +99,7 @@ def _dataset(dataset: Mapping[str, Any]) -> Section:
         ]
         for split, made in dataset["splits"].items()
     ]
-    header = ["split", *labels, "shortest", "median", "longest", "made"]
-    found = [[what, f"{number:,}"] for what, number in counted_twice(dataset).items()]
-    parts = [
-        Table("Splits", header, counts, words=frozenset({len(header) - 1})),
-        Table("What comes twice, and what was left out", ["sequences", "number"], found, is_narrow=True),
-    ]
-    return Section("dataset", "Data set", "", parts)
+    return ["split", *labels, "shortest", "median", "longest", "made"], lines
 
 
 def counted_twice(dataset: Mapping[str, Any]) -> dict[str, int]:

@@ -23,7 +23,7 @@ from dnabert_nemo.downstream.report import (
 from dnabert_nemo.downstream.report_curves import class_curves
 from dnabert_nemo.downstream.report_errors import errors
 from dnabert_nemo.downstream.task_dataset import TaskSplit
-from dnabert_nemo.downstream.task_page import counted_twice, render_task_page
+from dnabert_nemo.downstream.task_page import counted_twice, render_task_page, splits_of
 
 _SHOWN = ("accuracy", "macro F1", "MCC")  # COUNTED, as they are written
 _SHOWN_RANKED = ("AUROC", "AUPRC", "Brier score", "calibration error")
@@ -143,16 +143,5 @@ def _confusion_section(report: Mapping[str, Any]) -> str:
 
 
 def _dataset_section(dataset: Mapping[str, Any]) -> str:
-    labels = dataset["labels"]
-    counts = [
-        [
-            split,
-            *(str(dataset["counts"][split][label]) for label in labels),
-            *(str(dataset["lengths"][split][which]) for which in ("min", "median", "max")),
-            made,
-        ]
-        for split, made in dataset["splits"].items()
-    ]
-    header = ["split", *labels, "shortest", "median", "longest", "made"]
     found = [[what, str(number)] for what, number in counted_twice(dataset).items()]
-    return "\n\n".join(["## Dataset", table(header, counts), table(["sequences", "number"], found)])
+    return "\n\n".join(["## Dataset", table(*splits_of(dataset)), table(["sequences", "number"], found)])
