@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceSplit, load_splice_dataset
 from dnabert_nemo.errors import ConfigError, FormatError
@@ -319,7 +320,7 @@ def test_input_that_cannot_be_used_leaves_nothing(
 def test_no_input_files() -> None:
     split = SplitSettings((), (), {"train": 1, "validation": 0, "test": 0})
     with pytest.raises(ConfigError, match=r"input\.annotation=\[\] names no file"):
-        prepare_splice([Path("a.fa")], [], Path("out"), SpliceSettings(), split)
+        prepare_splice([Genome((Path("a.fa"),), ())], Path("out"), SpliceSettings(), split)
 
 
 def test_gzip_and_many_files_give_the_windows_of_one(
@@ -330,7 +331,7 @@ def test_gzip_and_many_files_give_the_windows_of_one(
     halves[0].write_bytes(gzip.compress("".join(blocks[:2]).encode()))
     halves[1].write_text("".join(blocks[2:]))
     split = SplitSettings(("4",), ("5",), {"train": 0.8, "validation": 0.1, "test": 0.1})
-    prepare_splice(halves, [toy[1]], tmp_path / "halves", SpliceSettings(), split)
+    prepare_splice([Genome(tuple(halves), (toy[1],))], tmp_path / "halves", SpliceSettings(), split)
     for name in ("train.csv", "validation.csv", "test.csv"):
         assert (tmp_path / "halves" / name).read_bytes() == (splice_dir / name).read_bytes()
 
@@ -340,5 +341,5 @@ def test_a_bacterium_has_no_splice_sites(data_dir: Path, tmp_path: Path) -> None
     [gff3] = (data_dir / "ecoli").glob("*.gff.gz")
     split = SplitSettings((), (), {"train": 1, "validation": 0, "test": 0})
     with pytest.raises(FormatError, match="no splice sites in it"):
-        prepare_splice([fasta], [gff3], tmp_path / "ecoli", SpliceSettings(), split)
+        prepare_splice([Genome((fasta,), (gff3,))], tmp_path / "ecoli", SpliceSettings(), split)
     assert not list(tmp_path.iterdir())
