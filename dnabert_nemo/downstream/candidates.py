@@ -210,7 +210,7 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
         places,
         partner,
         motifs + bases_at(codes, drawn["start"], drawn["is_reverse"]),
-        np.concatenate([np.zeros(len(sites), dtype=np.int64), _distances(drawn, on.annotated)]),
+        np.concatenate([np.zeros(len(sites), dtype=np.int64), _distances(drawn, on.annotated, len(codes))]),
         [
             read_window(codes, start, along and protocol.is_stranded, width)
             for start, along in zip(places["start"].tolist(), places["is_reverse"].tolist(), strict=True)
@@ -219,10 +219,13 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
     )
 
 
-def _distances(places: NDArray[np.void], annotated: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the bases from each place to the nearest annotated site of its contig, either strand: [n]."""
-    if not len(places):
-        return np.empty(0, dtype=np.int64)
+def _distances(places: NDArray[np.void], annotated: NDArray[np.void], length: int) -> NDArray[np.int64]:
+    """Return the bases from each place to the nearest annotated site of its contig, either strand: [n].
+
+    On a contig that has none, as a mitochondrion with genes, no site is nearer than its `length`.
+    """
+    if not len(annotated):
+        return np.full(len(places), length, dtype=np.int64)
     starts = np.unique(annotated["start"])
     after = np.searchsorted(starts, places["start"])
     left, right = starts[np.maximum(after - 1, 0)], starts[np.minimum(after, len(starts) - 1)]

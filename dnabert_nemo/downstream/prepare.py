@@ -267,9 +267,10 @@ def _log_manifest(manifest: dict[str, Any]) -> None:
     _log.info("annotated: %s donors, %s acceptors", f"{annotated['donor']:,}", f"{annotated['acceptor']:,}")
     for genome, of_genome in manifest.get("genomes", {}).items():
         given = sum((Counter(count) for count in of_genome["counts"].values()), Counter())
-        pairs = ((given[label], of_genome["annotated"][label]) for label in LABELS[:NEGATIVE])
-        named = ", ".join(f"{own:,} of {all_:,}" for own, all_ in pairs)
-        _log.info("of %s: %s donors and acceptors annotated", genome, named)
+        named = ", ".join(
+            f"{given[label]:,} of {of_genome['annotated'][label]:,} {label}s" for label in LABELS[:NEGATIVE]
+        )
+        _log.info("%s: %s", genome, named)
     for reason, count in manifest["dropped"].items():
         if any(count.values()):
             named = ", ".join(f"{number:,} {label}" for label, number in count.items() if number)

@@ -191,6 +191,21 @@ def test_windows_over_the_edge_or_with_n_are_dropped_and_counted(
     assert manifest["dropped"]["beyond_balance"] == {"donor": 0, "acceptor": 2, "negative": 0}
 
 
+def test_negatives_of_a_contig_without_introns_are_as_far_from_a_site_as_it_is_long(
+    write_genome: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    """As on a mitochondrion, with a gene many times as long as those that have introns."""
+    contigs = {**by_hand(1, 2, 3), "mito": bases(9000, 4)}
+    genes = [*((name, "+", ISOFORMS) for name in "abc"), ("mito", "+", [[(100, 8900)]])]
+    prepare(write_genome(contigs, genes), tmp_path / "out", validation=("b",), test=("c",), window=40)
+    part = load_splice_dataset(tmp_path / "out").splits["train"]
+    far = [
+        distance for contig, distance in zip(part.contigs, part.distances, strict=True) if contig == "mito"
+    ]
+    assert far
+    assert set(far) == {9000}
+
+
 def test_a_gene_copied_to_another_split_is_kept_once(
     write_genome: Write, prepare: Prepare, tmp_path: Path
 ) -> None:

@@ -260,7 +260,7 @@ def test_commands_take_several_genomes(two: list[Genome], made: Any, tmp_path: P
     split = ["protocol=hard", "split.validation=['fly:4']", "split.test=[worm]"]
     done = run(tmp_path, "prepare_splice", f"genomes={{{given}}}", "output_dir=splice", *split)
     assert done.returncode == 0, done.stderr
-    assert "of worm: " in done.stdout
+    assert "\nworm: " in done.stdout
     assert contents(tmp_path / "splice") == contents(made("hard").path)
     both = run(tmp_path, "prepare_splice", f"genomes={{{given}}}", "input.fasta=[a.fa]", "output_dir=other")
     assert (both.returncode, both.stderr.count("\n")) == (2, 1)
