@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     files = files_by_name(listed(cfg.restore_from_path) or ())
     dataset = load_task_dataset(Path(cfg.dataset_path))
     part = dataset.splits[cfg.split]
-    found, seeds = model_probabilities(dataset, part, files, cfg.micro_batch_size) if files else ({}, {})
+    found, seeds = model_probabilities(dataset, part, files, cfg.micro_batch_size)
     found |= task_probabilities(dataset, part, names, seed=cfg.seed)
     rows = task_rows(part, found, dataset.labels, seed=cfg.seed)
     context = report_context(

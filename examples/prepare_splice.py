@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.command import command, listed
+from dnabert_nemo.downstream.genomes import genomes_of
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.shards.splits import SplitSettings
 
@@ -20,8 +21,7 @@ def main(cfg: DictConfig) -> None:
     """Check the config, then write the data set."""
     config = OmegaConf.to_container(cfg, resolve=True)
     prepare_splice(
-        fasta=[Path(path) for path in listed(config["input"]["fasta"]) or ()],
-        annotation=[Path(path) for path in listed(config["input"]["annotation"]) or ()],
+        genomes_of(config["input"], config["genomes"]),
         output_dir=Path(config["output_dir"]),
         settings=SpliceSettings(**{key: config[key] for key in ("protocol", "window", "per_class", "seed")}),
         split=SplitSettings(

@@ -10,11 +10,12 @@ import logging
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dnabert_nemo.command import command, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines
 from dnabert_nemo.downstream.classifiers import files_by_name
+from dnabert_nemo.downstream.genomes import genomes_of
 from dnabert_nemo.downstream.report import report_context
 from dnabert_nemo.downstream.scan import held_out_loci
 from dnabert_nemo.downstream.scan_plot import check_plots
@@ -29,15 +30,11 @@ log = logging.getLogger("dnabert_nemo")
 @command("scan_splice")
 def main(cfg: DictConfig) -> None:
     check_plots()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    genomes = genomes_of(config["input"], config["genomes"])
     names, files = asked_baselines(cfg.baselines), files_by_name(listed(cfg.restore_from_path) or ())
     dataset = load_splice_dataset(Path(cfg.dataset_path))
-    loci = held_out_loci(
-        dataset,
-        [Path(path) for path in listed(cfg.input.fasta) or ()],
-        [Path(path) for path in listed(cfg.input.annotation) or ()],
-        genes=cfg.genes,
-        seed=cfg.seed,
-    )
+    loci = held_out_loci(dataset, genomes, genes=cfg.genes, seed=cfg.seed)
     log.info("%s positions of %s genes", f"{sum(map(len, loci)):,}", f"{len(loci):,}")
     seeds, models = {"genes, bootstrap and baselines": cfg.seed}, {}
     if files:

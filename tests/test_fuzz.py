@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.errors import DnabertError
 from dnabert_nemo.genome.fastq import ReadSample
@@ -150,8 +151,7 @@ def test_gff3(tmp_path: Path, outcomes: list[bool], content: bytes) -> None:
     (tmp_path / "x.gff3").write_bytes(content)
     try:
         prepare_splice(
-            [tmp_path / "x.fa"],
-            [tmp_path / "x.gff3"],
+            [Genome((tmp_path / "x.fa",), (tmp_path / "x.gff3",))],
             output,
             SpliceSettings(window=20, per_class=5, seed=1),
             ALL_TRAIN,

@@ -1,39 +1,28 @@
 """Every site and negative that a splice data set may take, with its window; `prepare` chooses among them.
 
-The genome is read twice, one contig in memory at a time: for its layout, and for the windows.
+Genomes are read twice, one contig in memory at a time: for the `survey` of them, and here for the windows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.protocols import DECOY, INTRON_MIDPOINT, Protocol
-from dnabert_nemo.downstream.splice_balance import ALONE, NEGATIVE
-from dnabert_nemo.downstream.splice_dataset import LABELS
+from dnabert_nemo.downstream.splice_balance import ALONE, NEGATIVE, STREAMS_OF_GENOME
 from dnabert_nemo.downstream.splice_decoys import Decoys, draw_decoys
-from dnabert_nemo.downstream.splice_motifs import bases_at, introns_of, site_motifs
-from dnabert_nemo.downstream.splice_windows import (
-    PLACE,
-    Layout,
-    draw_negatives,
-    fit,
-    negative_rooms,
-    read_window,
-    site_places,
-)
+from dnabert_nemo.downstream.splice_motifs import bases_at, site_motifs
+from dnabert_nemo.downstream.splice_survey import Survey
+from dnabert_nemo.downstream.splice_windows import PLACE, Layout, draw_negatives, fit, read_window
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.genome.annotation import Transcript, check_against_contigs, gene_bodies
 from dnabert_nemo.genome.fasta import read_fastas
-from dnabert_nemo.genome.splice_sites import SpliceSite, isoform_sites, splice_sites
 from dnabert_nemo.shards.records import random_order
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings, Unit, assign_splits
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings, assign_splits, named_places
 
 LEAST_DISTANCE = 50  # bases between a decoy and any annotated site
 
@@ -49,6 +38,7 @@ class Candidates:
     Args:
         places: PLACE [n], on the strand of their gene.
         splits: int64 [n], places in SPLITS.
+        genomes: int64 [n], places among the genomes.
         partner: int64 [n], of a decoy its site and of a site its decoy; ALONE where there is none.
         motifs: [n], of a site its intron's first and last two bases, GT-AG; of a negative its own two.
         distances: int64 [n], bases from a negative to the nearest annotated site; 0 for a site.
@@ -57,6 +47,7 @@ class Candidates:
 
     places: NDArray[np.void]
     splits: NDArray[np.int64]
+    genomes: NDArray[np.int64]
     partner: NDArray[np.int64]
     motifs: list[str]
     distances: NDArray[np.int64]
@@ -87,14 +78,7 @@ class _Found:
 
 
 def draw_candidates(
-    fasta: Sequence[Path],
-    annotated: Mapping[Path, Sequence[Transcript]],
-    layouts: Sequence[Layout],
-    protocol: Protocol,
-    split: SplitSettings,
-    *,
-    width: int,
-    seed: int,
+    survey: Survey, protocol: Protocol, split: SplitSettings, *, width: int, seed: int
 ) -> tuple[Candidates, dict[str, Counter[int]]]:
     """Find all sites with a window of `width` bases, and negatives, more than can be needed.
 
@@ -102,49 +86,33 @@ def draw_candidates(
 
     Raises:
         ConfigError: the splits or the window do not fit the contigs.
-        FormatError: an annotation is of other contigs.
     """
-    lengths = {layout.name: layout.length for layout in layouts}
-    checked = (check_against_contigs(of_file, lengths, path) for path, of_file in annotated.items())
-    transcripts = list(chain.from_iterable(checked))
-    every = site_places(annotated_sites(transcripts, protocol), layouts)
-    stays, is_unbroken = fit(every, layouts, width)
+    every, introns, rooms = survey.sites, survey.introns, survey.rooms
+    stays, is_unbroken = fit(every, survey.layouts, width)
     if not is_unbroken.any():
         problem = f"none of the {len(every):,} splice sites has so many bases of A, C, G, T around it"
         raise ConfigError(f"window={width}: {problem}: pass a smaller window")
     sites = every[is_unbroken]
-    split_of = _splits_of_contigs(layouts, sites, protocol, split, seed)
-    introns = introns_of(transcripts, layouts)
-    rooms = negative_rooms(gene_bodies(transcripts), layouts, width)
+    split_of = _splits_of_contigs(survey, sites, protocol, split, seed)
     if protocol.negatives == DECOY:
         drawn = sites[:0]
     elif protocol.negatives == INTRON_MIDPOINT:
-        drawn = _midpoints(introns, layouts, width)
+        drawn = _midpoints(introns, survey.layouts, width)
     else:
-        drawn = _in_genes(rooms, sites, split_of, seed)
+        drawn = _in_genes(rooms, sites, split_of, survey.genome_of, seed)
     found = []
-    for number, contig in enumerate(read_fastas(fasta)):
+    contigs = chain.from_iterable(read_fastas(genome.fasta) for genome in survey.genomes)
+    for number, contig in enumerate(contigs):
         on = _OnContig(*(of[of["contig"] == number] for of in (sites, drawn, every, introns, rooms)))
         found.append(_found(contig.codes, on, protocol, width, seed))
     dropped = {
-        "contig_without_sequence": count_sites(annotated, protocol) - tally(every),
+        "contig_without_sequence": sum(survey.annotated, Counter()) - tally(every),
         "outside_contig": tally(every[~stays]),
         "not_acgt": tally(every[stays & ~is_unbroken]),
     }
     for reason in ("other_introns", "without_decoy"):
         dropped[reason] = sum((each.dropped[reason] for each in found), Counter())
-    return _joined(found, split_of, protocol, split, seed), dropped
-
-
-def annotated_sites(transcripts: Iterable[Transcript], protocol: Protocol) -> list[SpliceSite]:
-    """Return the sites as a protocol counts them: each once, or once for each isoform."""
-    return splice_sites(transcripts) if protocol.is_unique else isoform_sites(transcripts)
-
-
-def count_sites(annotated: Mapping[Path, Sequence[Transcript]], protocol: Protocol) -> Counter[int]:
-    """Count all annotated sites by class index."""
-    sites = annotated_sites(chain.from_iterable(annotated.values()), protocol)
-    return Counter(LABELS.index(site.kind) for site in sites)
+    return _joined(found, split_of, survey.genome_of, protocol, split, seed), dropped
 
 
 def tally(places: NDArray[np.void]) -> Counter[int]:
@@ -153,13 +121,10 @@ def tally(places: NDArray[np.void]) -> Counter[int]:
 
 
 def _splits_of_contigs(
-    layouts: Sequence[Layout],
-    sites: NDArray[np.void],
-    protocol: Protocol,
-    split: SplitSettings,
-    seed: int,
+    survey: Survey, sites: NDArray[np.void], protocol: Protocol, split: SplitSettings, seed: int
 ) -> NDArray[np.int64]:
     """Assign each contig a place in SPLITS, [num_contigs], all of them 0 where windows are split instead."""
+    num_contigs = len(survey.layouts)
     for key, named in (("validation", split.validation), ("test", split.test)):
         if named and not protocol.by_contig:
             raise ConfigError(
@@ -167,29 +132,36 @@ def _splits_of_contigs(
                 "leave it null, or pass protocol=hard or card_by_contig"
             )
     if not protocol.by_contig:
-        return np.zeros(len(layouts), dtype=np.int64)
-    names = [layout.name for layout in layouts]
-    num_sites = np.bincount(sites["contig"], minlength=len(layouts))
+        return np.zeros(num_contigs, dtype=np.int64)
+    num_sites = np.bincount(sites["contig"], minlength=num_contigs)
+    units = survey.units(num_sites)
     for key, named in (("validation", split.validation), ("test", split.test)):
-        numbers = [names.index(name) for name in named or () if name in names]
-        if named and len(numbers) == len(named) and not num_sites[numbers].any():
+        if named and not num_sites[named_places(units, named, key)].any():
             given = f"split.{key}=[{','.join(named)}]"
             raise ConfigError(f"{given}: no splice site there has a whole window: name other contigs")
-    units = [Unit(name, "", count) for name, count in zip(names, num_sites.tolist(), strict=True)]
     return assign_splits(units, split, seed)
 
 
 def _in_genes(
-    rooms: NDArray[np.void], sites: NDArray[np.void], split_of: NDArray[np.int64], seed: int
+    rooms: NDArray[np.void],
+    sites: NDArray[np.void],
+    split_of: NDArray[np.int64],
+    genome_of: NDArray[np.int64],
+    seed: int,
 ) -> NDArray[np.void]:
-    """Draw a quarter more negatives than each split has pairs of sites, so that duplicates may go."""
+    """Draw a quarter more negatives than a genome has pairs of sites in a split, so that duplicates may go.
+
+    Of each genome its own number, since genes are of other sizes in another.
+    """
     drawn = []
-    for place in range(len(SPLITS)):
-        of_split = sites[split_of[sites["contig"]] == place]
-        num_pairs = int(np.bincount(of_split["label"], minlength=NEGATIVE).min())
-        in_split = rooms[split_of[rooms["contig"]] == place]
-        count = num_pairs + num_pairs // 4 + 16
-        drawn.append(draw_negatives(in_split, of_split, count, seed, _NEGATIVE_STREAM + place))
+    for genome in range(int(genome_of.max()) + 1):
+        for place in range(len(SPLITS)):
+            is_own = (genome_of == genome) & (split_of == place)
+            own = sites[is_own[sites["contig"]]]
+            num_pairs = int(np.bincount(own["label"], minlength=NEGATIVE).min())
+            count = num_pairs + num_pairs // 4 + 16
+            stream = _NEGATIVE_STREAM + place + genome * STREAMS_OF_GENOME
+            drawn.append(draw_negatives(rooms[is_own[rooms["contig"]]], own, count, seed, stream))
     return np.concatenate(drawn)
 
 
@@ -238,7 +210,7 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
         places,
         partner,
         motifs + bases_at(codes, drawn["start"], drawn["is_reverse"]),
-        np.concatenate([np.zeros(len(sites), dtype=np.int64), _distances(drawn, on.annotated)]),
+        np.concatenate([np.zeros(len(sites), dtype=np.int64), _distances(drawn, on.annotated, len(codes))]),
         [
             read_window(codes, start, along and protocol.is_stranded, width)
             for start, along in zip(places["start"].tolist(), places["is_reverse"].tolist(), strict=True)
@@ -247,10 +219,13 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
     )
 
 
-def _distances(places: NDArray[np.void], annotated: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the bases from each place to the nearest annotated site of its contig, either strand: [n]."""
-    if not len(places):
-        return np.empty(0, dtype=np.int64)
+def _distances(places: NDArray[np.void], annotated: NDArray[np.void], length: int) -> NDArray[np.int64]:
+    """Return the bases from each place to the nearest annotated site of its contig, either strand: [n].
+
+    On a contig that has none, as a mitochondrion with genes, no site is nearer than its `length`.
+    """
+    if not len(annotated):
+        return np.full(len(places), length, dtype=np.int64)
     starts = np.unique(annotated["start"])
     after = np.searchsorted(starts, places["start"])
     left, right = starts[np.maximum(after - 1, 0)], starts[np.minimum(after, len(starts) - 1)]
@@ -259,7 +234,12 @@ def _distances(places: NDArray[np.void], annotated: NDArray[np.void]) -> NDArray
 
 
 def _joined(
-    found: Sequence[_Found], split_of: NDArray[np.int64], protocol: Protocol, split: SplitSettings, seed: int
+    found: Sequence[_Found],
+    split_of: NDArray[np.int64],
+    genome_of: NDArray[np.int64],
+    protocol: Protocol,
+    split: SplitSettings,
+    seed: int,
 ) -> Candidates:
     """Put the contigs' together, the sites of all before the negatives of all."""
     places = np.concatenate([each.places for each in found])
@@ -281,6 +261,7 @@ def _joined(
     return Candidates(
         places,
         splits,
+        genome_of[places["contig"]],
         place_of[partner[order]],
         [motifs[i] for i in order.tolist()],
         np.concatenate([each.distances for each in found])[order],

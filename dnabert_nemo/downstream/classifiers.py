@@ -37,6 +37,8 @@ def model_probabilities(
         CheckpointError: a file is no classifier's .nemo file.
         ConfigError: a classifier has other classes, or the sequences do not fit it.
     """
+    if not files:
+        return {}, {}
     from dnabert_nemo.model import DnabertClassifier, restore  # here, as it brings NeMo
 
     found, seeds = {}, {}

@@ -1,7 +1,7 @@
-"""FASTA and annotation to a splice data set, by one of `protocols`: examples/prepare_splice.py calls it.
+"""Genomes and annotations to a splice data set, by one of `protocols`: examples/prepare_splice.py calls it.
 
-Its windows are chosen among `candidates`. Donors and acceptors are equally many in every split, and so are
-negatives, or the decoys of each.
+Its windows are chosen among `candidates`. Donors and acceptors are equally many in every split of every
+genome, and so are negatives, or the decoys of each.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,17 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.downstream import splice_dataset
 from dnabert_nemo.downstream.baselines import centre
-from dnabert_nemo.downstream.candidates import Candidates, count_sites, draw_candidates
+from dnabert_nemo.downstream.candidates import Candidates, draw_candidates
+from dnabert_nemo.downstream.genomes import Genome, check_genomes
 from dnabert_nemo.downstream.protocols import Protocol, protocol_of
 from dnabert_nemo.downstream.splice_balance import ALONE, NEGATIVE, choose_balanced, distinct_windows
 from dnabert_nemo.downstream.splice_dataset import LABELS, MANIFEST, SpliceSplit, write_split
 from dnabert_nemo.downstream.splice_leaks import shares_in
-from dnabert_nemo.downstream.splice_windows import Layout, read_layouts
-from dnabert_nemo.errors import ConfigError, FormatError
-from dnabert_nemo.genome.annotation import Transcript
-from dnabert_nemo.genome.annotation_file import read_annotation
-from dnabert_nemo.genome.splice_sites import introns
+from dnabert_nemo.downstream.splice_survey import Survey, survey
+from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.shards.folder import publish
 from dnabert_nemo.shards.records import file_sha256
-from dnabert_nemo.shards.splits import SPLITS, SplitSettings
+from dnabert_nemo.shards.splits import SPLITS, SplitSettings, named_places
 
 _SITE_STREAM = 110  # of random numbers, and the eight after it
 
@@ -64,8 +61,7 @@ class SpliceSettings:
 
 
 def prepare_splice(
-    fasta: Sequence[Path],
-    annotation: Sequence[Path],
+    genomes: Sequence[Genome],
     output_dir: Path,
     settings: SpliceSettings,
     split: SplitSettings,
@@ -76,24 +72,21 @@ def prepare_splice(
 
     The same input, settings and split give the same bytes. Where a protocol's windows are unique, of equal
     sequences the first in input order stays, a site before a negative, and one that is both donor and
-    acceptor goes. Holds one contig in memory, and the windows.
+    acceptor goes; in all of this several genomes are as one. Holds one contig in memory, the annotation of
+    one genome, and the windows.
 
     Raises:
-        ConfigError: `output_dir` exists, or the splits or the window do not fit the contigs.
+        ConfigError: `output_dir` exists, the genomes cannot be told apart, or the splits or the window do not
+            fit the contigs.
         FormatError: an input file is missing or damaged, annotates other contigs, or has no introns.
     """
-    for key, paths in (("fasta", fasta), ("annotation", annotation)):
-        if not paths:
-            raise ConfigError(f"input.{key}=[] names no file: pass input.{key}=[FILE]")
+    check_genomes(genomes)
     protocol = protocol_of(settings.protocol)
     with publish(output_dir, splice_dataset.FILES, overwrite=overwrite) as folder:
-        annotated = _read_annotation(annotation)
-        layouts = read_layouts(fasta)
-        found, dropped = draw_candidates(
-            fasta, annotated, layouts, protocol, split, width=settings.window, seed=settings.seed
-        )
+        surveyed = survey(genomes, protocol, settings.window)
+        found, dropped = draw_candidates(surveyed, protocol, split, width=settings.window, seed=settings.seed)
         chosen = _chosen(found, protocol, settings, dropped)
-        parts = _parts(found, chosen, layouts, protocol)
+        parts = _parts(found, chosen, surveyed.contigs, protocol)
         _check_parts(parts, split, settings.per_class)
         for name, part in parts.items():
             write_split(folder / f"{name}.csv", part)
@@ -101,14 +94,19 @@ def prepare_splice(
             "format_version": splice_dataset.FORMAT_VERSION,
             **asdict(settings),
             "says": protocol.says,
-            "split": asdict(split),
-            "contigs": {name: _in_order(part.contigs, layouts) for name, part in parts.items()},
+            "split": asdict(_by_full_names(split, surveyed)),
+            "contigs": {name: _in_order(part.contigs, surveyed.contigs) for name, part in parts.items()},
             "counts": {name: _by_label(Counter(part.labels.tolist())) for name, part in parts.items()},
+            **_of_genomes(surveyed, found, chosen),
             "motifs": {name: _motifs(part) for name, part in parts.items()},
-            "annotated": _by_label(count_sites(annotated, protocol)),
+            "annotated": _by_label(sum(surveyed.annotated, Counter())),
             "dropped": {reason: _by_label(count) for reason, count in dropped.items()},
             "centre_shares": _centre_shares(list(parts.values())),
-            "inputs": [{"name": path.name, "sha256": file_sha256(path)} for path in [*fasta, *annotation]],
+            "inputs": [
+                {**_genome_key(genome), "name": path.name, "sha256": file_sha256(path)}
+                for genome in genomes
+                for path in genome.files
+            ],
             "files": {f"{name}.csv": file_sha256(folder / f"{name}.csv") for name in SPLITS},
         }
         content = json.dumps(manifest, indent=1) + "\n"
@@ -117,15 +115,34 @@ def prepare_splice(
     return manifest
 
 
-def _read_annotation(paths: Sequence[Path]) -> dict[Path, list[Transcript]]:
-    """Read the transcripts of each file; there must be an intron in one of them."""
-    annotated = {path: read_annotation(path) for path in paths}
-    transcripts = list(chain.from_iterable(annotated.values()))
-    if not any(introns(transcript) for transcript in transcripts):
-        others = f" nor in the {len(paths) - 1} files after it" if len(paths) > 1 else ""
-        problem = f"no splice sites in it{others}: none of {len(transcripts):,} transcripts has an intron"
-        raise FormatError(paths[0], f"{problem}; give the annotation of a genome whose genes are spliced")
-    return annotated
+def _by_full_names(split: SplitSettings, surveyed: Survey) -> SplitSettings:
+    """Name contigs as the data set does; whole genomes keep their name."""
+    units = surveyed.units(np.zeros(len(surveyed.layouts), dtype=np.int64))
+
+    def full(key: str, named: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if named is None:
+            return None
+        found = [(name, named_places(units, [name], key)) for name in named]
+        return tuple(surveyed.contigs[places[0]] if len(places) == 1 else name for name, places in found)
+
+    return replace(split, validation=full("validation", split.validation), test=full("test", split.test))
+
+
+def _genome_key(genome: Genome) -> dict[str, str]:
+    return {"genome": genome.name} if genome.name else {}
+
+
+def _of_genomes(surveyed: Survey, found: Candidates, chosen: NDArray[np.int64]) -> dict[str, Any]:
+    """Count what each genome has and what it gives to every split, where genomes have names."""
+    counts: dict[str, dict[str, Any]] = {}
+    for number, genome in enumerate(surveyed.genomes):
+        own = chosen[found.genomes[chosen] == number]
+        of_split = {
+            name: _by_label(_tally(found, own[found.splits[own] == place]))
+            for place, name in enumerate(SPLITS)
+        }
+        counts[genome.name] = {"annotated": _by_label(surveyed.annotated[number]), "counts": of_split}
+    return {"genomes": counts} if all(counts) else {}
 
 
 def _chosen(
@@ -141,7 +158,14 @@ def _chosen(
         dropped["without_decoy"] += _tally(found, np.flatnonzero(is_kept & ~is_paired))
         is_kept &= is_paired
     chosen = choose_balanced(
-        found.labels, found.splits, is_kept, found.partner, settings.per_class, settings.seed, _SITE_STREAM
+        found.labels,
+        found.splits,
+        found.genomes,
+        is_kept,
+        found.partner,
+        settings.per_class,
+        settings.seed,
+        _SITE_STREAM,
     )
     dropped["beyond_balance"] = _tally(found, np.flatnonzero(is_kept)) - _tally(found, chosen)
     if protocol.most_shared is not None:
@@ -168,7 +192,7 @@ def _without_leaks(found: Candidates, chosen: NDArray[np.int64], most: float) ->
 
 
 def _parts(
-    found: Candidates, chosen: NDArray[np.int64], layouts: Sequence[Layout], protocol: Protocol
+    found: Candidates, chosen: NDArray[np.int64], contigs: Sequence[str], protocol: Protocol
 ) -> dict[str, SpliceSplit]:
     parts = {}
     for place, name in enumerate(SPLITS):
@@ -180,7 +204,7 @@ def _parts(
         parts[name] = SpliceSplit(
             sequences=[found.windows[i] for i in members.tolist()],
             labels=part["label"],
-            contigs=[layouts[number].name for number in part["contig"]],
+            contigs=[contigs[number] for number in part["contig"]],
             starts=part["start"],
             strands=["-" if along else "+" for along in is_reverse.tolist()],
             against=["" if label == NEGATIVE else LABELS[label] for label in against],
@@ -201,9 +225,9 @@ def _check_parts(parts: Mapping[str, SpliceSplit], split: SplitSettings, per_cla
             raise ConfigError(f"no window is left for {name}: {problem}: name other contigs in split")
 
 
-def _in_order(contigs: Sequence[str], layouts: Sequence[Layout]) -> list[str]:
-    there = set(contigs)
-    return [layout.name for layout in layouts if layout.name in there]
+def _in_order(there: Sequence[str], contigs: Sequence[str]) -> list[str]:
+    names = set(there)
+    return [name for name in contigs if name in names]
 
 
 def _motifs(part: SpliceSplit) -> dict[str, dict[str, int]]:
@@ -241,6 +265,12 @@ def _log_manifest(manifest: dict[str, Any]) -> None:
     annotated = manifest["annotated"]
     _log.info("protocol %s: %s", manifest["protocol"], manifest["says"])
     _log.info("annotated: %s donors, %s acceptors", f"{annotated['donor']:,}", f"{annotated['acceptor']:,}")
+    for genome, of_genome in manifest.get("genomes", {}).items():
+        given = sum((Counter(count) for count in of_genome["counts"].values()), Counter())
+        named = ", ".join(
+            f"{given[label]:,} of {of_genome['annotated'][label]:,} {label}s" for label in LABELS[:NEGATIVE]
+        )
+        _log.info("%s: %s", genome, named)
     for reason, count in manifest["dropped"].items():
         if any(count.values()):
             named = ", ".join(f"{number:,} {label}" for label, number in count.items() if number)

@@ -325,12 +325,23 @@ def _dataset_section(dataset: Mapping[str, Any]) -> str:
             f"Protocol `{dataset['protocol']}`: {dataset['says']}.",
             f"Windows of {dataset['window']} bp, seed {dataset['seed']}.",
             table(["split", *LABELS, "contigs"], counts),
+            *_genomes(dataset),
             "Share of windows with GT and AG in the middle:",
             table(["", "GT", "AG"], shares),
             "Left out:",
             table(["reason", *LABELS], dropped),
         ]
     )
+
+
+def _genomes(dataset: Mapping[str, Any]) -> list[str]:
+    """Render what each genome gives, where there are several."""
+    lines = [
+        [name, split, *(str(count[label]) for label in LABELS)]
+        for name, genome in dataset.get("genomes", {}).items()
+        for split, count in genome["counts"].items()
+    ]
+    return ["By genome:", table(["genome", "split", *LABELS], lines)] if lines else []
 
 
 def _contigs(names: Sequence[str]) -> str:
@@ -343,7 +354,10 @@ def repeat_section(report: Mapping[str, Any]) -> str:
     dataset = report["dataset"]
     hashes = [[role, file["name"], file["sha256"]] for role, file in report["files"].items()]
     hashes += [["dataset", name, sha256] for name, sha256 in dataset["files"].items()]
-    hashes += [["input", file["name"], file["sha256"]] for file in dataset["inputs"]]
+    hashes += [
+        [f"input {file.get('genome', '')}".strip(), file["name"], file["sha256"]]
+        for file in dataset["inputs"]
+    ]
     return "\n\n".join(
         [
             "## To repeat it",

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnabert_nemo.downstream.genomes import KINDS, Genome
 from dnabert_nemo.downstream.metrics import SITE_LABELS
 from dnabert_nemo.downstream.protocols import protocol_of
 from dnabert_nemo.downstream.splice_dataset import MANIFEST, SpliceDataset
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.alphabet import NOT_A_BASE, reverse_complement
-from dnabert_nemo.genome.annotation import GeneBody, Strand, gene_bodies, some
+from dnabert_nemo.genome.annotation import GeneBody, Strand, Transcript, gene_bodies, some
 from dnabert_nemo.genome.annotation_file import read_annotation
 from dnabert_nemo.genome.fasta import read_fastas
 from dnabert_nemo.genome.splice_sites import SpliceSite, splice_sites
@@ -65,12 +64,7 @@ class Locus:
 
 
 def held_out_loci(
-    dataset: SpliceDataset,
-    fasta: Sequence[Path],
-    annotation: Sequence[Path],
-    *,
-    genes: int | None,
-    seed: int,
+    dataset: SpliceDataset, genomes: Sequence[Genome], *, genes: int | None, seed: int
 ) -> list[Locus]:
     """Read the loci of a data set's test contigs, or as many as `genes` of them drawn by `seed`.
 
@@ -82,13 +76,9 @@ def held_out_loci(
         FormatError: a file is none of those the data set was made of, or cannot be read.
     """
     _check_split(dataset)
-    _check_inputs(dataset, fasta, annotation)
+    _check_inputs(dataset, genomes)
     contigs = _test_contigs(dataset)
-    transcripts = [
-        transcript
-        for transcript in chain.from_iterable(map(read_annotation, annotation))
-        if transcript.contig in contigs
-    ]
+    transcripts = [transcript for genome in genomes for transcript in _held_out_transcripts(genome, contigs)]
     spans = drawn_spans(merged_spans(gene_bodies(transcripts)), genes, seed)
     if not spans:
         raise ConfigError(
@@ -97,9 +87,10 @@ def held_out_loci(
         )
     sites = sites_by_strand(splice_sites(transcripts))
     loci = []
-    for contig in read_fastas(fasta):
-        own = [span for span in spans if span.contig == contig.name]
-        loci += [locus_of(span, contig.codes, sites, dataset.window) for span in own]
+    for genome in genomes:
+        for contig in read_fastas(genome.fasta):
+            own = [span for span in spans if span.contig == genome.contig(contig.name)]
+            loci += [locus_of(span, contig.codes, sites, dataset.window) for span in own]
     _check_sites(loci, dataset.window)
     return loci
 
@@ -203,29 +194,49 @@ def _check_split(dataset: SpliceDataset) -> None:
         )
 
 
-def _check_inputs(dataset: SpliceDataset, fasta: Sequence[Path], annotation: Sequence[Path]) -> None:
-    """See that these are the files the data set was made of, by their hashes."""
-    name_of = {file["sha256"]: file["name"] for file in dataset.manifest["inputs"]}
+def _check_inputs(dataset: SpliceDataset, genomes: Sequence[Genome]) -> None:
+    """See that these are the files the data set was made of, by their hashes, each of its own genome."""
+    inputs = dataset.manifest["inputs"]
+    name_of = {(file.get("genome", ""), file["sha256"]): file["name"] for file in inputs}
+    keys = [genome.key(kind) for genome in genomes for kind in KINDS]
     given = set()
-    for key, paths in (("fasta", fasta), ("annotation", annotation)):
-        for path in paths:
-            if not Path(path).is_file():
-                raise FormatError(path, f"no such file: check the path in input.{key}")
-            given.add(sha256 := file_sha256(path))
-            if sha256 not in name_of:
-                names = some(list(name_of.values()))
-                problem = f"not one of the files that {dataset.path} was made of ({names}), by their sha256"
-                raise FormatError(path, f"{problem}: give those in input.fasta and input.annotation")
-    if missing := [name for sha256, name in name_of.items() if sha256 not in given]:
+    for genome in genomes:
+        for kind, paths in zip(KINDS, (genome.fasta, genome.annotation), strict=True):
+            for path in paths:
+                if not path.is_file():
+                    raise FormatError(path, f"no such file: check the path in {genome.key(kind)}")
+                given.add(found := (genome.name, file_sha256(path)))
+                if found not in name_of:
+                    names = some(list(name_of.values()))
+                    of = f" of genome {genome.name}" if genome.name else ""
+                    problem = (
+                        f"not one of the files{of} that {dataset.path} was made of ({names}), by their sha256"
+                    )
+                    raise FormatError(path, f"{problem}: give those in {' and '.join(keys)}")
+    if missing := [name for found, name in name_of.items() if found not in given]:
         raise ConfigError(
-            f"input.fasta and input.annotation lack {missing[0]}, which {dataset.path} was made of "
+            f"{' and '.join(keys)} lack {missing[0]}, which {dataset.path} was made of "
             f"({dataset.path / MANIFEST}): give all of its files"
         )
 
 
 def _test_contigs(dataset: SpliceDataset) -> set[str]:
-    """Return the contigs that were held out: those named, with windows or without, or those drawn."""
+    """Return the contigs that were held out: those named, with windows or without, or those drawn.
+
+    Among them are the names of genomes of which all are.
+    """
     return {*(dataset.manifest["split"]["test"] or ()), *dataset.manifest["contigs"]["test"]}
+
+
+def _held_out_transcripts(genome: Genome, contigs: set[str]) -> list[Transcript]:
+    """Read a genome's transcripts on these contigs, which they name as the data set does."""
+    held_out = []
+    for path in genome.annotation:
+        for transcript in read_annotation(path):
+            name = genome.contig(transcript.contig)
+            if name in contigs or (genome.name and genome.name in contigs):
+                held_out.append(replace(transcript, contig=name))
+    return held_out
 
 
 def _check_sites(loci: Sequence[Locus], width: int) -> None:

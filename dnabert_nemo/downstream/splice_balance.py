@@ -1,4 +1,4 @@
-"""Which of the candidate windows become the data set: each sequence once, labels balanced in every split.
+"""Which of the candidate windows become the data set: each sequence once, labels balanced in every part.
 
 `candidates` comes before it, `prepare` calls it.
 """
@@ -17,6 +17,7 @@ from dnabert_nemo.shards.splits import SPLITS
 
 DONOR, ACCEPTOR, NEGATIVE = range(len(LABELS))
 ALONE = -1  # the partner of what has none
+STREAMS_OF_GENOME = 1 << 16  # of random numbers, so that no genome draws as another does
 
 
 def distinct_windows(
@@ -51,19 +52,22 @@ def distinct_windows(
 def choose_balanced(
     labels: NDArray[np.int64],
     splits: NDArray[np.int64],
+    genomes: NDArray[np.int64],
     is_kept: NDArray[np.bool_],
     partner: NDArray[np.int64],
     per_class: int,
     seed: int,
     stream: int,
 ) -> NDArray[np.int64]:
-    """Choose equally many kept windows of each label in every split, at most `per_class` of a label in all.
+    """Choose equally many kept windows of each label in every split of every genome, so that no genome tells
+    of a label; at most `per_class` of a label in all.
 
-    They are drawn by (seed, stream and the eight after it). Where sites have decoys, these are the negatives:
-    each site that is chosen brings its own, and those without one are not chosen.
+    They are drawn by (seed, stream and the eight after it), of other genomes by streams of their own. Where
+    sites have decoys, these are the negatives: each site that is chosen brings its own, and those without one
+    are not chosen.
 
     Args:
-        labels, splits, partner: int64 [n], as of `Candidates`.
+        labels, splits, genomes, partner: int64 [n], as of `Candidates`.
         is_kept: bool [n].
 
     Returns:
@@ -73,16 +77,20 @@ def choose_balanced(
     if has_decoys:
         is_kept = is_kept & (partner != ALONE) & is_kept[partner]
     drawn = (DONOR, ACCEPTOR) if has_decoys else (DONOR, ACCEPTOR, NEGATIVE)
+    parts = [(genome, split) for genome in range(int(genomes.max()) + 1) for split in range(len(SPLITS))]
     members = [
-        [np.flatnonzero(is_kept & (splits == split) & (labels == label)) for label in drawn]
-        for split in range(len(SPLITS))
+        [
+            np.flatnonzero(is_kept & (genomes == genome) & (splits == split) & (labels == label))
+            for label in drawn
+        ]
+        for genome, split in parts
     ]
-    available = np.array([min(map(len, of_split)) for of_split in members])
+    available = np.array([min(map(len, of_part)) for of_part in members])
     chosen = []
-    for split, quota in enumerate(share_out(per_class, available)):
-        for label, candidates in zip(drawn, members[split], strict=True):
-            order = random_order(len(candidates), seed, stream + len(LABELS) * split + label)
-            chosen.append(candidates[order][:quota])
+    for (genome, split), of_part, quota in zip(parts, members, share_out(per_class, available), strict=True):
+        for label, candidates in zip(drawn, of_part, strict=True):
+            number = stream + genome * STREAMS_OF_GENOME + len(LABELS) * split + label
+            chosen.append(candidates[random_order(len(candidates), seed, number)][:quota])
             if has_decoys:
                 chosen.append(partner[chosen[-1]])
     return np.sort(np.concatenate(chosen))

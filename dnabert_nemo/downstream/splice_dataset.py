@@ -43,7 +43,8 @@ class SpliceSplit:
     motifs: list[
         str
     ]  # [n], of a site its intron's first and last two bases, GT-AG; of a negative its own two
-    distances: NDArray[np.int64]  # [n], bases from a negative to the nearest annotated site; 0 for a site
+    # [n], bases from a negative to the nearest annotated site of its contig, or its length; 0 for a site
+    distances: NDArray[np.int64]
 
     @property
     def against_labels(self) -> NDArray[np.int64]:

@@ -78,7 +78,7 @@ def assign_splits(contigs: Sequence[Unit], settings: SplitSettings, seed: int) -
         if named is None:
             by_share += [split] if settings.fractions[split] else []
             continue
-        places = _places(contigs, named, split)
+        places = named_places(contigs, named, split)
         if named and not usable_bases[places].any():
             given = f"split.{split}=[{','.join(named)}]"
             raise ConfigError(f"{given} has no stretch as long as min_stretch: name another contig")
@@ -116,7 +116,12 @@ def _take(free: NDArray[np.int64], bases: NDArray[np.int64], share: float, most:
     return taken or [int(free[bases.argmin()])]
 
 
-def _places(contigs: Sequence[Unit], named: Sequence[str], split: str) -> list[int]:
+def named_places(contigs: Sequence[Unit], named: Sequence[str], split: str) -> list[int]:
+    """Return where in `contigs` those are that a split names, as `assign_splits` reads names.
+
+    Raises:
+        ConfigError: one is not there, or in two components.
+    """
     by_name: dict[str, list[int]] = {}
     for place, contig in enumerate(contigs):
         # a sample's only contig has its own name

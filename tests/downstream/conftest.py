@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.genome.toy import write_toy_genome
 from dnabert_nemo.shards.splits import SplitSettings
@@ -25,17 +26,19 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def prepare() -> Callable[..., dict[str, Any]]:
-    """Prepare a data set of one FASTA and one GFF3; contigs 4 and 5 are held out unless told otherwise."""
+    """Prepare a data set of one FASTA and one GFF3, or of genomes; contigs 4 and 5 are held out unless told
+    otherwise.
+    """
 
-    def run(genome: tuple[Path, Path], output_dir: Path, **changed: Any) -> dict[str, Any]:
+    def run(genome: tuple[Path, Path] | Sequence[Genome], output_dir: Path, **changed: Any) -> dict[str, Any]:
         settings = {
             key: changed.pop(key) for key in ("protocol", "window", "per_class", "seed") if key in changed
         }
         split = {"validation": ("4",), "test": ("5",), "fractions": FRACTIONS}
         split |= {key: changed.pop(key) for key in split if key in changed}
-        fasta, gff3 = genome
+        genomes = genome if isinstance(genome[0], Genome) else [Genome((genome[0],), (genome[1],))]
         return prepare_splice(
-            [fasta], [gff3], output_dir, SpliceSettings(**settings), SplitSettings(**split), **changed
+            genomes, output_dir, SpliceSettings(**settings), SplitSettings(**split), **changed
         )
 
     return run

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dnabert_nemo.downstream.baselines import centre, dinucleotide_rule
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.metrics import score
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.downstream.splice_dataset import LABELS, load_splice_dataset
@@ -26,8 +27,7 @@ def test_on_human_genes_the_rule_alone_stands_above_the_published_model(
 ) -> None:
     human = data_dir / "human"
     manifest = prepare_splice(
-        sorted(human.glob("*.fa.gz")),
-        sorted(human.glob("*.gff3.gz")),
+        [Genome(tuple(sorted(human.glob("*.fa.gz"))), tuple(sorted(human.glob("*.gff3.gz"))))],
         tmp_path / "human",
         SpliceSettings(),
         SplitSettings(("19",), ("minigenome",), {"train": 0.8, "validation": 0.1, "test": 0.1}),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef
 
 from dnabert_nemo.downstream.cnn_baseline import ConvolutionalNetwork, SmallCnn
@@ -85,6 +87,26 @@ def test_the_same_seed_gives_the_same_probabilities(make: Make) -> None:
         baseline.fit(train, validation, seed=3)
         found.append(baseline.probabilities(validation.sequences))
     assert np.array_equal(*found)
+
+
+def test_no_penalty_is_tried_weaker_than_one_that_does_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, validation = (drawn(n, seed, motif_anywhere) for n, seed in ((300, 1), (90, 2)))
+    tried: list[float] = []
+    reached = {0.01: 0.5, 0.1: 0.4, 1.0: 0.9}
+    fit = LogisticRegression.fit
+
+    def told(model: LogisticRegression, *data: Any) -> Any:
+        tried.append(model.C)
+        return fit(model, *data)
+
+    monkeypatch.setattr(LogisticRegression, "fit", told)
+    monkeypatch.setattr(
+        "dnabert_nemo.downstream.learned_baselines.matthews_corrcoef", lambda *_: reached[tried[-1]]
+    )
+    baseline = KmerLogistic(3)
+    baseline.fit(train, validation, seed=1)
+    assert tried == [0.01, 0.1]
+    assert baseline._model.C == 0.01
 
 
 def test_position_weights_are_counts_of_bases() -> None:

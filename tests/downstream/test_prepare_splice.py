@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceSplit, load_splice_dataset
 from dnabert_nemo.errors import ConfigError, FormatError
@@ -190,6 +191,21 @@ def test_windows_over_the_edge_or_with_n_are_dropped_and_counted(
     assert manifest["dropped"]["beyond_balance"] == {"donor": 0, "acceptor": 2, "negative": 0}
 
 
+def test_negatives_of_a_contig_without_introns_are_as_far_from_a_site_as_it_is_long(
+    write_genome: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    """As on a mitochondrion, with a gene many times as long as those that have introns."""
+    contigs = {**by_hand(1, 2, 3), "mito": bases(9000, 4)}
+    genes = [*((name, "+", ISOFORMS) for name in "abc"), ("mito", "+", [[(100, 8900)]])]
+    prepare(write_genome(contigs, genes), tmp_path / "out", validation=("b",), test=("c",), window=40)
+    part = load_splice_dataset(tmp_path / "out").splits["train"]
+    far = [
+        distance for contig, distance in zip(part.contigs, part.distances, strict=True) if contig == "mito"
+    ]
+    assert far
+    assert set(far) == {9000}
+
+
 def test_a_gene_copied_to_another_split_is_kept_once(
     write_genome: Write, prepare: Prepare, tmp_path: Path
 ) -> None:
@@ -319,7 +335,7 @@ def test_input_that_cannot_be_used_leaves_nothing(
 def test_no_input_files() -> None:
     split = SplitSettings((), (), {"train": 1, "validation": 0, "test": 0})
     with pytest.raises(ConfigError, match=r"input\.annotation=\[\] names no file"):
-        prepare_splice([Path("a.fa")], [], Path("out"), SpliceSettings(), split)
+        prepare_splice([Genome((Path("a.fa"),), ())], Path("out"), SpliceSettings(), split)
 
 
 def test_gzip_and_many_files_give_the_windows_of_one(
@@ -330,7 +346,7 @@ def test_gzip_and_many_files_give_the_windows_of_one(
     halves[0].write_bytes(gzip.compress("".join(blocks[:2]).encode()))
     halves[1].write_text("".join(blocks[2:]))
     split = SplitSettings(("4",), ("5",), {"train": 0.8, "validation": 0.1, "test": 0.1})
-    prepare_splice(halves, [toy[1]], tmp_path / "halves", SpliceSettings(), split)
+    prepare_splice([Genome(tuple(halves), (toy[1],))], tmp_path / "halves", SpliceSettings(), split)
     for name in ("train.csv", "validation.csv", "test.csv"):
         assert (tmp_path / "halves" / name).read_bytes() == (splice_dir / name).read_bytes()
 
@@ -340,5 +356,5 @@ def test_a_bacterium_has_no_splice_sites(data_dir: Path, tmp_path: Path) -> None
     [gff3] = (data_dir / "ecoli").glob("*.gff.gz")
     split = SplitSettings((), (), {"train": 1, "validation": 0, "test": 0})
     with pytest.raises(FormatError, match="no splice sites in it"):
-        prepare_splice([fasta], [gff3], tmp_path / "ecoli", SpliceSettings(), split)
+        prepare_splice([Genome((fasta,), (gff3,))], tmp_path / "ecoli", SpliceSettings(), split)
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score
 
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
 from dnabert_nemo.downstream.baselines_of_report import BASELINES, trained_baselines
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.prepare import SpliceSettings, prepare_splice
 from dnabert_nemo.downstream.report import RULE_ROW
 from dnabert_nemo.downstream.scan import Locus, held_out_loci
@@ -155,7 +156,7 @@ def dataset(small: Path) -> SpliceDataset:
 
 @pytest.fixture(scope="module")
 def loci(dataset: SpliceDataset, toy: tuple[Path, Path]) -> list[Locus]:
-    found = held_out_loci(dataset, [toy[0]], [toy[1]], genes=4, seed=1)
+    found = held_out_loci(dataset, [Genome((toy[0],), (toy[1],))], genes=4, seed=1)
     assert max(map(len, found)) > 100
     return found
 
@@ -255,9 +256,10 @@ def test_on_human_genes_what_sees_more_ranks_better(data_dir: Path, tmp_path: Pa
     fasta, annotation = ([Path(f"{stem}.{ending}.gz") for stem in stems] for ending in ("fa", "gff3"))
     fractions = {"train": 0.8, "validation": 0.1, "test": 0.1}
     split = SplitSettings(None, ("minigenome",), fractions)
-    prepare_splice(fasta, annotation, tmp_path / "hard", SpliceSettings(protocol="hard"), split)
+    human = Genome(tuple(fasta), tuple(annotation))
+    prepare_splice([human], tmp_path / "hard", SpliceSettings(protocol="hard"), split)
     dataset = load_splice_dataset(tmp_path / "hard")
-    loci = held_out_loci(dataset, fasta, annotation, genes=30, seed=1)
+    loci = held_out_loci(dataset, [human], genes=30, seed=1)
     rows = scan_rows(dataset, loci, {}, ["weights", "one_hot"], seed=1)
     folder = scan_report(loci, rows, context_of(dataset), seed=1, output_dir=tmp_path / "scan")
     report = json.loads((folder / "scan.json").read_text())

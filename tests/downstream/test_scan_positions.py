@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dnabert_nemo.downstream.genomes import Genome
 from dnabert_nemo.downstream.scan import (
     Locus,
     counts,
@@ -131,7 +132,7 @@ def dataset(splice_dir: Path) -> SpliceDataset:
 
 
 def test_the_sites_of_the_test_contigs_are_all_there(dataset: SpliceDataset, toy: tuple[Path, Path]) -> None:
-    loci = held_out_loci(dataset, [toy[0]], [toy[1]], genes=None, seed=1)
+    loci = held_out_loci(dataset, [Genome((toy[0],), (toy[1],))], genes=None, seed=1)
     assert {locus.span.contig for locus in loci} == {"5"}
     of = counts(loci)
     every = [site for site in splice_sites(read_annotation(toy[1])) if site.contig == "5"]
@@ -154,18 +155,20 @@ def test_windows_held_out_at_random_are_refused(
 ) -> None:
     prepare(toy, tmp_path / "card", protocol="card", validation=None, test=None)
     with pytest.raises(ConfigError, match=r"protocol=card holds windows out at random.*protocol=hard"):
-        held_out_loci(load_splice_dataset(tmp_path / "card"), [toy[0]], [toy[1]], genes=None, seed=1)
+        held_out_loci(
+            load_splice_dataset(tmp_path / "card"), [Genome((toy[0],), (toy[1],))], genes=None, seed=1
+        )
 
 
 def test_other_files_are_told(dataset: SpliceDataset, toy: tuple[Path, Path], tmp_path: Path) -> None:
     other = tmp_path / "other.fa"
     other.write_bytes(toy[0].read_bytes() + b"\n")
     with pytest.raises(FormatError, match=r"other.fa: not one of the files .*\(toy.fa, toy.gff3\)"):
-        held_out_loci(dataset, [other], [toy[1]], genes=None, seed=1)
+        held_out_loci(dataset, [Genome((other,), (toy[1],))], genes=None, seed=1)
     with pytest.raises(FormatError, match=r"absent.gff3: no such file: check the path in input.annotation"):
-        held_out_loci(dataset, [toy[0]], [tmp_path / "absent.gff3"], genes=None, seed=1)
+        held_out_loci(dataset, [Genome((toy[0],), (tmp_path / "absent.gff3",))], genes=None, seed=1)
     with pytest.raises(ConfigError, match=r"lack toy.gff3"):
-        held_out_loci(dataset, [toy[0]], [], genes=None, seed=1)
+        held_out_loci(dataset, [Genome((toy[0],), (toy[0],))], genes=None, seed=1)
 
 
 def test_without_a_test_contig_there_is_no_gene(
@@ -173,4 +176,6 @@ def test_without_a_test_contig_there_is_no_gene(
 ) -> None:
     prepare(toy, tmp_path / "out", test=())
     with pytest.raises(ConfigError, match=r"no gene on its test contigs \(none\): prepare it with"):
-        held_out_loci(load_splice_dataset(tmp_path / "out"), [toy[0]], [toy[1]], genes=None, seed=1)
+        held_out_loci(
+            load_splice_dataset(tmp_path / "out"), [Genome((toy[0],), (toy[1],))], genes=None, seed=1
+        )

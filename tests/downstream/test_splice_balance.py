@@ -1,4 +1,4 @@
-"""Each sequence once, and labels balanced in every split."""
+"""Each sequence once, and labels balanced in every split of every genome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from dnabert_nemo.downstream.splice_balance import ALONE, choose_balanced, distinct_windows, share_out
 from dnabert_nemo.downstream.splice_windows import PLACE
 
-SPLIT_OF = np.array([0, 1, 2])  # contig 0 in train, 1 in validation, 2 in test
+SPLIT_OF = np.array([0, 1, 2, 0, 1])  # contig 0 in train, 1 in validation, 2 in test
+GENOME_OF = np.array([0, 0, 0, 1, 1])  # two in the first two splits
 
 
 def places_of(rows: list[tuple[int, int]]) -> np.ndarray:
@@ -23,7 +24,9 @@ def chosen_of(
 ) -> np.ndarray:
     splits = SPLIT_OF[places["contig"]]
     partner = np.full(len(places), ALONE) if partner is None else partner
-    return choose_balanced(places["label"], splits, is_kept, partner, per_class, seed=seed, stream=0)
+    genomes = GENOME_OF[places["contig"]]
+    labels = places["label"]
+    return choose_balanced(labels, splits, genomes, is_kept, partner, per_class, seed=seed, stream=0)
 
 
 def test_of_equal_sequences_the_first_stays_and_contradictions_go() -> None:
@@ -43,12 +46,12 @@ def test_of_equal_sequences_the_first_stays_and_contradictions_go() -> None:
     }
 
 
-rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=1, max_size=80)
+rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans()), min_size=1, max_size=80)
 
 
 @settings(max_examples=80, deadline=None)
 @given(rows, st.integers(1, 40))
-def test_every_split_has_equal_numbers_of_each_label(
+def test_every_split_of_every_genome_has_equal_numbers_of_each_label(
     drawn: list[tuple[int, int, bool]], per_class: int
 ) -> None:
     places = places_of([row[:2] for row in drawn])
@@ -58,9 +61,9 @@ def test_every_split_has_equal_numbers_of_each_label(
     assert len(set(chosen.tolist())) == len(chosen)
     counts = Counter(zip(places["contig"][chosen].tolist(), places["label"][chosen].tolist(), strict=True))
     kept = Counter((contig, label) for label, contig, is_in in drawn if is_in)
-    available = [min(kept[split, label] for label in range(3)) for split in range(3)]
-    quotas = [counts[split, 0] for split in range(3)]
-    assert all(counts[split, label] == quotas[split] for split in range(3) for label in range(3))
+    available = [min(kept[contig, label] for label in range(3)) for contig in range(5)]
+    quotas = [counts[contig, 0] for contig in range(5)]
+    assert all(counts[contig, label] == quotas[contig] for contig in range(5) for label in range(3))
     assert sum(quotas) == min(per_class, sum(available))
     assert all(quota <= most for quota, most in zip(quotas, available, strict=True))
     assert chosen.tolist() == sorted(chosen.tolist())

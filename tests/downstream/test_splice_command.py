@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dnabert_nemo.downstream.report import RULE_ROW
 from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "prepare_splice.py"
@@ -61,6 +63,17 @@ def test_bad_input_is_one_line_and_exit_code_2(overrides: list[str], says: str, 
     assert line.startswith("error: ")
     assert says in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.fa", "one.gff3"]
+
+
+def test_baselines_alone_are_reported(splice_dir: Path, tmp_path: Path) -> None:
+    script = SCRIPT.with_name("benchmark_splice.py")
+    given = (f"dataset_path={splice_dir}", "output_dir=report", "baselines=[weights]")
+    command = [sys.executable, str(script), *given]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert list(report["rows"]) == ["position weight matrix, 40 bases", RULE_ROW]
+    assert report["files"] == {}
 
 
 def test_nothing_here_imports_torch() -> None:
