@@ -66,6 +66,7 @@ class LabelledStep:
 
     micro_batches: tuple[LabelledBatch, ...]
     consumed_samples: int  # over all ranks and epochs, at the end of this step
+    num_tokens: int = 0  # of its samples over all ranks, with CLS and SEP; features have none
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LabelledStep:
         """Copy every tensor to a device."""
@@ -81,6 +82,8 @@ class LabelledSequences:
         pooling: one of POOLINGS, what stands for a sequence.
         multiple_of: the room of a sequence is that of the longest, as a multiple of this, if the model has as
             much.
+        one_size: every batch has that room for each of its samples, as the stages of a pipeline and compiled
+            layers want it; else as much as its own samples take, as a multiple of `multiple_of`.
 
     Raises:
         ConfigError: a sequence has no k-mer, or more than the model has positions.
@@ -95,8 +98,9 @@ class LabelledSequences:
         max_positions: int,
         pooling: str = "centre",
         multiple_of: int = 16,
+        one_size: bool = True,
     ) -> None:
-        self.pooling = pooling
+        self.pooling, self.multiple_of, self.one_size = pooling, multiple_of, one_size
         self.labels = np.asarray(labels, dtype=np.int64)
         self.kmers = [kmer_ids(encode(sequence), k).astype(np.int64) for sequence in sequences]
         self.features: Tensor | None = None
@@ -126,12 +130,12 @@ class LabelledSequences:
         return found.hexdigest()
 
     def batch(self, samples: np.ndarray, num_samples: int) -> LabelledBatch:
-        """Lay the samples end to end in the room of `num_samples`, the rest PAD."""
+        """Lay the samples end to end in a room for `num_samples`, or in their own, the rest PAD."""
         labels = torch.from_numpy(self.labels[samples])
         none = torch.empty(0, dtype=torch.int64)
         if self.features is not None:
             return LabelledBatch(none, none, (), none, (), labels, self.features[torch.from_numpy(samples)])
-        ids = np.full(num_samples * self.room, PAD, dtype=np.int64)
+        ids = np.full(self._tokens(samples, num_samples), PAD, dtype=np.int64)
         lengths: list[int] = []
         pooled_at: list[int] = []
         pooled_lengths: list[int] = []
@@ -154,6 +158,14 @@ class LabelledSequences:
             pooled_lengths=tuple(pooled_lengths),
             labels=labels,
         )
+
+    def _tokens(self, samples: np.ndarray, num_samples: int) -> int:
+        """Return the tokens T of a batch; there is one at least, as a rank may have no sample left."""
+        most = num_samples * self.room
+        if self.one_size:
+            return most
+        taken = sum(len(self.kmers[sample]) + NUM_ENDS for sample in samples)
+        return min(most, -(-max(taken, 1) // self.multiple_of) * self.multiple_of)
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,8 @@ class LabelledSteps(IterableDataset[LabelledStep]):
         share, size = self.shape.global_batch_size // self.size, self.shape.micro_batch_size
         own = samples[self.rank * share : (self.rank + 1) * share]
         batches = tuple(self.data.batch(own[at : at + size], size) for at in range(0, share, size))
-        return LabelledStep(batches, consumed)
+        kmers = [] if self.data.features is not None else [self.data.kmers[sample] for sample in samples]
+        return LabelledStep(batches, consumed, sum(len(own) + NUM_ENDS for own in kmers))
 
 
 class LabelledDataModule(LightningDataModule):

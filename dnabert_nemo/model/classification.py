@@ -84,6 +84,7 @@ class DnabertClassifier(MegatronModel):
             k=self.cfg.tokenizer.k,
             max_positions=self.shape.max_position_embeddings,
             pooling=self.cfg.get("pooling", "centre"),  # which files of earlier versions do not name
+            one_size=False,
         )
         self.bert.eval()
         steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
@@ -143,12 +144,14 @@ class DnabertClassifier(MegatronModel):
         """Take one optimizer step and log what it measured."""
         sums = self.step(batch.micro_batches, training=True)
         self.consumed_samples = batch.consumed_samples
-        self.rates.add(samples=int(sums["samples"]))
+        self.rates.add(samples=int(sums["samples"]), tokens=batch.num_tokens)
         if self.is_reported:
             amounts, seconds = self.rates.take()
             self.log_dict(self._means(sums), prog_bar=True)
             counts = {"consumed_samples": self.consumed_samples}
             speed = {"samples_per_second": amounts["samples"] / seconds}
+            if amounts["tokens"]:  # of a frozen encoder there are none, as it has seen them
+                speed["tokens_per_second"] = amounts["tokens"] / seconds
             self.log_figures(self.figures(seconds) | counts | speed)
 
     def on_validation_epoch_start(self) -> None:

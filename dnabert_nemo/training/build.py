@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from dnabert_nemo.data.labelled import LabelledDataModule, LabelledSequences, SampleShape
 from dnabert_nemo.data.module import PretrainingDataModule
 from dnabert_nemo.errors import ConfigError
-from dnabert_nemo.kernels.choose import Device
+from dnabert_nemo.kernels.choose import COMPILED, Device
 from dnabert_nemo.kernels.choose import choose as choose_kernels
 from dnabert_nemo.megatron import checkpoint, checkpoint_weights
 from dnabert_nemo.megatron.bert_shape import MOST, SHAPE_KEYS, BertShape
@@ -120,6 +120,7 @@ def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSpl
             max_positions=model.max_position_embeddings,
             pooling=model.pooling,
             multiple_of=math.lcm(16, model.tensor_model_parallel_size),  # for fp8, and to share tokens out
+            one_size=model.pipeline_model_parallel_size > 1 or model.kernels in COMPILED,
         )
         for split in (train, validation)
     ]

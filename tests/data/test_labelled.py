@@ -136,6 +136,35 @@ def test_a_batch_lays_its_samples_end_to_end() -> None:
     assert all(torch.equal(place, torch.arange(len(place))) for place in positions)
 
 
+def test_a_batch_of_its_own_size_pads_no_further_than_the_next_multiple() -> None:
+    given = ["ACGTACG", "TTTTTTTTTTTT", "GAT"]  # 7, 12 and 3 tokens
+    whole, own = (
+        LabelledSequences(
+            given, [2, 0, 1], k=K, max_positions=MAX_POSITIONS, multiple_of=8, one_size=one_size
+        )
+        for one_size in (True, False)
+    )
+    for order, tokens in (([1, 2, 0], 24), ([1, 2], 16), ([2], 8), ([], 8)):
+        padded, tight = (data.batch(np.array(order, dtype=np.int64), 3) for data in (whole, own))
+        assert tight.ids.numel() == tight.positions.numel() == sum(tight.segment_lengths) == tokens
+        assert padded.ids.numel() == 48
+        assert torch.equal(padded.ids[:tokens], tight.ids)
+        assert padded.ids[tokens:].eq(PAD).all()
+        assert torch.equal(padded.pooled_at, tight.pooled_at)
+        assert padded.pooled_lengths == tight.pooled_lengths
+
+
+def test_a_step_counts_the_tokens_of_all_ranks_without_padding() -> None:
+    data = LabelledSequences(["ACGTACG", "TTTTTTTTTTTT", "GAT"], [2, 0, 1], k=K, max_positions=MAX_POSITIONS)
+    for rank in (0, 1):
+        made = LabelledSteps(
+            data, SampleShape(4, 2), seed=None, data_parallel_rank=rank, data_parallel_size=2
+        )
+        assert [step.num_tokens for step in made] == [22]
+    data.features = torch.zeros(3, 4)
+    assert [step.num_tokens for step in LabelledSteps(data, SampleShape(4, 4), seed=None)] == [0]
+
+
 @pytest.mark.parametrize("k", [1, 3, 4, 6])
 def test_the_pooled_token_lies_over_the_centre(k: int) -> None:
     text = sequences(1, num_bases=60)[0]
