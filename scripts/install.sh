@@ -80,7 +80,8 @@ fi
 began=$SECONDS
 echo "installing dnabert_nemo and what it needs: some minutes"
 touch "$unfinished"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable "$target"
+# a module is compiled when it is first imported, and most of those installed never are
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt --editable "$target"
 echo "$wanted" >"$venv/installed-${extra:-base}"
 rm "$unfinished"
 echo "installed in $((SECONDS - began)) s"

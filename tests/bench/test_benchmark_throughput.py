@@ -88,7 +88,7 @@ def test_all_rows_took_the_same_steps(measured: tuple[Path, str]) -> None:
     assert ladder[-1]["name"].endswith(" = ours")
     assert compiled["name"] == "layers by torch.compile"
     assert graphs["name"] == "layers by torch.compile, as CUDA graphs"
-    assert graphs["not_measured"] == "CUDA graphs need a GPU"
+    assert graphs["not_measured"] == "ConfigError: CUDA graphs need a GPU"
     if "c++" in Device.here(None).has:
         ladder.append(compiled)
     else:
