@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from dnabert_nemo.downstream.comparison import compare_calls
+from dnabert_nemo.downstream.comparison import compare_calls, drawn_samples
 from dnabert_nemo.downstream.metrics import CLASS_METRICS, binary_metrics, class_matrix
 from dnabert_nemo.downstream.ranking import NUM_BINS, bin_of, calibration_error
 
@@ -20,7 +20,6 @@ COUNTED = CLASS_METRICS
 RANKED = ("auroc", "auprc", "brier", "calibration_error")
 
 _RESAMPLES = 2000
-_WEIGHTS_AT_ONCE = 1_000_000  # of samples in draws: some tens of megabytes
 
 
 def table_metrics(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
@@ -165,12 +164,6 @@ def _drawn_rankings(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], rng: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
     """Return RANKED of samples drawn with replacement, [R] each; a draw that lacks a class is left out."""
-    count = len(labels)
-    at_once = max(1, _WEIGHTS_AT_ONCE // count)
-    parts = []
-    for first in range(0, _RESAMPLES, at_once):
-        size = min(at_once, _RESAMPLES - first)
-        draws = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(size)]
-        parts.append(weighted_rankings(labels, probabilities, np.array(draws)))
-    found = np.concatenate(parts, axis=1)
+    draws = drawn_samples(rng, len(labels), _RESAMPLES)
+    found = np.concatenate([weighted_rankings(labels, probabilities, part) for part in draws], axis=1)
     return dict(zip(RANKED, found[:, np.isfinite(found).all(0)], strict=True))

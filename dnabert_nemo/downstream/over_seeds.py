@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.class_metrics import COUNTED, table_metrics
+from dnabert_nemo.downstream.comparison import drawn_samples
 from dnabert_nemo.downstream.metrics import CARD_METRICS, card_view, confusion_rows
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceSplit
 from dnabert_nemo.downstream.task_dataset import TaskSplit
 
 _with_seed = re.compile(r"(.+)-seed(\d+)").fullmatch
 _RESAMPLES = 1000
-_DRAWS_AT_ONCE = 2_000_000  # of samples: some tens of megabytes
 
 Measure = Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]]
 
@@ -97,10 +97,11 @@ def over_seeds(
         for name, table in tables.items()
     }
     drawn = {name: dict.fromkeys(metrics, np.empty(0)) for name in calls}
-    for weights in _draws(len(rows), seed):
+    rng = np.random.Generator(np.random.Philox(seed))
+    for weights in drawn_samples(rng, len(rows), _RESAMPLES):
         for name, found in cells.items():
-            one_hot = np.eye(shape[0] * shape[1], dtype=np.float32)[found]
-            again = measure((weights @ one_hot).astype(np.float64).reshape(-1, *shape))
+            one_hot = np.eye(shape[0] * shape[1])[found]
+            again = measure((weights @ one_hot).reshape(-1, *shape))
             drawn[name] = {metric: np.append(drawn[name][metric], again[metric]) for metric in metrics}
     first = next(iter(groups.values()))
     ends = [(1 - level) / 2, (1 + level) / 2]
@@ -117,18 +118,6 @@ def over_seeds(
         }
         for group, names in groups.items()
     }
-
-
-def _draws(num_samples: int, seed: int) -> Iterable[NDArray[np.float32]]:
-    """Yield how often each sample is drawn, [draws, n], in parts that fit into memory."""
-    rng = np.random.Generator(np.random.Philox(seed))
-    at_once = max(1, _DRAWS_AT_ONCE // num_samples)
-    for first in range(0, _RESAMPLES, at_once):
-        size = min(at_once, _RESAMPLES - first)
-        draws = [
-            np.bincount(rng.integers(0, num_samples, num_samples), minlength=num_samples) for _ in range(size)
-        ]
-        yield np.array(draws, dtype=np.float32)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
