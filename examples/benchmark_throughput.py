@@ -6,6 +6,7 @@ python examples/benchmark_throughput.py --config-name benchmark_throughput outpu
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ log = logging.getLogger("dnabert_nemo")
 @command("benchmark_throughput")
 def main(cfg: DictConfig) -> None:
     """Measure the parts that are asked for, then write tables and plots."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # on import, in each process of each row
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     asked = parts(config["rows"])
     chosen = settings(config, Here.found())

@@ -80,8 +80,10 @@ fi
 began=$SECONDS
 echo "installing dnabert_nemo and what it needs: some minutes"
 touch "$unfinished"
-# a module is compiled when it is first imported, and most of those installed never are
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile --constraint constraints.txt --editable "$target"
+# on all cores, as pip compiles on one; where PYTHONDONTWRITEBYTECODE is set, each start would compile everything anew. What is
+# there for another Python does not compile, and stays as it is
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
 echo "$wanted" >"$venv/installed-${extra:-base}"
 rm "$unfinished"
 echo "installed in $((SECONDS - began)) s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -222,7 +223,9 @@ def test_rows_that_fail_say_why_and_the_others_go_on(tmp_path: Path) -> None:
     rows = {"none": Fails(99), "at once": Fails(-1), "late": Fails(2), "ends": Fails(1, ends=True)}
     entries = [Entry(name, work, 1, None) for name, work in rows.items()]
     entries.append(Entry("two ranks", Fails(99), 1, None, num_ranks=2))
+    before = dict(os.environ)
     found = {row.name: row for row in measure("rows", entries, Turns(3), tmp_path, is_gpu=False)}
+    assert os.environ == before
     assert [turn.tokens for turn in found["none"].turns] == [10, 10, 10]
     assert [turn.tokens for turn in found["two ranks"].turns] == [20, 20, 20]
     reasons = {name: row.reason for name, row in found.items() if not row.turns}

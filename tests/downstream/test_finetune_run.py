@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from dnabert_nemo.command import CONF
+from dnabert_nemo.downstream.splice_dataset import load_splice_dataset
 from dnabert_nemo.megatron.sizes import ParallelSizes
-from dnabert_nemo.model import DnabertModel, export
+from dnabert_nemo.model import DnabertClassifier, DnabertModel, export, restore
 
 SHAPE = {"num_layers": 2, "hidden_size": 32, "ffn_hidden_size": 64, "num_attention_heads": 2}
 QUICK = """model.micro_batch_size=8 model.global_batch_size=8 model.optim.sched.warmup_steps=1
@@ -33,16 +33,9 @@ def finetune(splice_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Fine
     made.save_to(str(folder / "encoder.nemo"))
 
     def run(*overrides: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(CONF.parent / "examples" / "finetune.py"), "--config-name", "splice"]
+        command = [str(CONF.parent / "examples" / "finetune.py"), "--config-name", "splice"]
         given = ["restore_from_path=encoder.nemo", f"model.data.dataset_path={splice_dir}", *QUICK.split()]
-        done = subprocess.run(
-            [*command, *given, *overrides],
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = commands.run([*command, *given, *overrides], cwd=folder, timeout=300)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -94,3 +87,19 @@ def test_a_second_head_takes_the_features_of_the_first(finetune: Finetune) -> No
         return re.findall(r"loss \S+", done.stdout)
 
     assert losses(again) == losses(first) != []
+
+
+def test_what_a_run_validated_is_what_its_file_says(finetune: Finetune, splice_dir: Path) -> None:
+    """The head learns from whitened features; files have it for features as they are."""
+    given = ("trainer.max_steps=12", "trainer.val_check_interval=12", "model.optim.lr=1e-2")
+    done = finetune("name=told", *given)
+    [loss] = re.findall(r"^step 12 validation  val_loss (\S+)", done.stdout, re.M)
+    checkpoints = finetune.folder / "runs" / "told" / "checkpoints"  # type: ignore[attr-defined]
+    files = [checkpoints / name for name in ("told.nemo", "step=12.ckpt")]
+    written, kept = map(export.read_model, files)
+    assert all(torch.equal(tensor, kept.weights[name]) for name, tensor in written.weights.items())
+    windows = load_splice_dataset(splice_dir).splits["validation"]
+    probabilities = restore(files[0], DnabertClassifier).predict(windows.sequences)
+    own = probabilities[torch.arange(len(windows)), torch.from_numpy(windows.labels)]
+    assert float(-own.log().mean()) == pytest.approx(float(loss), abs=2e-4)
+    assert float(loss) < 1.05, "below that of guessing, log 3"

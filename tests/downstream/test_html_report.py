@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 
@@ -230,8 +229,7 @@ def test_the_page_of_a_task(labels: list[str], panels: int, tmp_path: Path) -> N
 
 
 def run(script: str, *overrides: str) -> None:
-    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = commands.run([str(EXAMPLES / f"{script}.py"), *overrides], timeout=300)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -80,8 +80,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *overrides: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--config-name", "scan_splice", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+    command = [str(SCRIPT), "--config-name", "scan_splice", *overrides]
+    return commands.run(command, cwd=folder, timeout=timeout)
 
 
 def given(dataset: Path, genome: tuple[Path, Path]) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 
@@ -22,9 +23,8 @@ MODEL = {
 
 
 def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLES / f"{script}.py"), *overrides]
-    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    command = [str(EXAMPLES / f"{script}.py"), *overrides]
+    return commands.run(command, cwd=folder, env=ENVIRONMENT, timeout=300)
 
 
 def write_table(path: Path, longest: int = 30) -> None:

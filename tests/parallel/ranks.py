@@ -3,14 +3,15 @@ do.
 
     python tests/parallel/ranks.py [--steps 10]      # starts 2, 4 and 1 ranks in turn and prints the table
 
-Each number of ranks is one start of the interpreters, since importing Megatron costs more than all checks
-together; a layout replaces the process groups of the one before. `start` is the parent's side, `main` that
-of a rank.
+The ranks are forks of one interpreter that has imported all they need, since importing Megatron costs
+each a quarter of a minute; a layout replaces the process groups of the one before. `start` is the
+parent's side, `fork_ranks` that of the interpreter, `main` that of a rank.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,18 @@ from typing import Any
 from layouts import LAYOUTS, LEARNING_RATE, SHARED, WRITERS, Layout
 
 SEED = 7
+NUMBERS = (2, 4, 1)  # of ranks, in the order in which they read what others wrote
 ROWS, TOKENS_PER_ROW, MAX_POSITIONS = 4, 256, 128
 
 
-def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 600) -> str:
-    """Run `main` on so many ranks, one thread each, and return what they printed; results go to `folder`."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
+def start(folder: Path, num_steps: int, timeout: float = 600) -> str:
+    """Run `main` on 2, 4 and 1 ranks, one thread each, and return what they printed; results go to `folder`.
+
+    Ranks that take longer than `timeout` are ended, and the next number of them has its turn.
+    """
+    given = ["--folder", str(folder), "--steps", str(num_steps), "--timeout", str(timeout)]
     process = subprocess.Popen(
-        [*command, __file__, "--folder", str(folder), "--steps", str(num_steps)],
+        [sys.executable, __file__, *given],
         env={**os.environ, "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -40,10 +46,10 @@ def start(num_ranks: int, folder: Path, num_steps: int, timeout: float = 600) ->
         start_new_session=True,
     )
     try:
-        return process.communicate(timeout=timeout)[0]
+        return process.communicate(timeout=4 * timeout)[0]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        return f"{process.communicate()[0]}\nstill running after {timeout} s"
+        return f"{process.communicate()[0]}\nstill running after {4 * timeout} s"
 
 
 def write_shards(folder: Path) -> None:
@@ -73,23 +79,54 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def main(folder: Path, num_steps: int) -> None:
+def fork_ranks(folder: Path, num_steps: int, timeout: float) -> None:
+    """Run `main` on every number of ranks in turn, whatever becomes of those before."""
+    import checkpoints  # noqa: F401  with the next two, all that ranks import
+    import measures  # noqa: F401
+    import switches  # noqa: F401
+    import torch.distributed as dist
+    from torch.multiprocessing.spawn import ProcessException, start_processes
+
+    import dnabert_nemo.model  # noqa: F401
+
+    gc.freeze()  # Megatron looks for garbage at each checkpoint it reads, which is long among all its imports
+    for num_ranks in NUMBERS:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        end = time.monotonic() + timeout
+        print(f"on {num_ranks} ranks:", flush=True)
+        try:
+            started = start_processes(
+                main, (num_ranks, store.port, folder, num_steps), num_ranks, join=False, start_method="fork"
+            )
+            while time.monotonic() < end:
+                if started.join(end - time.monotonic()):
+                    break
+            else:
+                print(f"still running after {timeout} s", flush=True)
+                for process in started.processes:
+                    process.kill()
+                    process.join()
+        except ProcessException as error:
+            print(error, flush=True)
+
+
+def main(rank: int, world: int, port: int, folder: Path, num_steps: int) -> None:
     """Run every check of this number of ranks; results are written after each, so that a crash loses one."""
     import torch
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    store = dist.TCPStore("127.0.0.1", port, is_master=False)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     results: dict[str, Any] = {}
 
     def record(name: str, result: Any) -> None:
         results[name] = result
-        if dist.get_rank() == 0:
-            (folder / f"results-{dist.get_world_size()}.json").write_text(json.dumps(results))
+        if rank == 0:
+            (folder / f"results-{world}.json").write_text(json.dumps(results))
 
     from switches import losses, tested
 
-    world = dist.get_world_size()
     record(
         f"switches on {world}", {each.name: losses(each, folder, each.tested_steps) for each in tested(world)}
     )
@@ -338,11 +375,10 @@ def _started_by_hand(num_steps: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_shards(folder)
-        for num_ranks in (2, 4, 1):
-            printed = start(num_ranks, folder, num_steps, timeout=900)
-            if not {layout.name for layout in LAYOUTS[num_ranks]} <= read_results(folder).keys():
-                sys.exit(printed)
+        printed = start(folder, num_steps, timeout=900)
         results = read_results(folder)
+        if not {layout.name for number in NUMBERS for layout in LAYOUTS[number]} <= results.keys():
+            sys.exit(printed)
         print(table(folder, results), reshaped_table(results), sep="\n\n")
         for name, num_bytes in results["optimizer bytes"].items():
             print(f"{name}: {num_bytes:,} bytes of optimizer state on a rank")
@@ -352,8 +388,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--timeout", type=float, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.folder is None:
         _started_by_hand(given.steps)
     else:
-        main(given.folder, given.steps)
+        fork_ranks(given.folder, given.steps, given.timeout)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import commands
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -56,13 +57,21 @@ def config(data_overrides: list[str]) -> Callable[..., DictConfig]:
 
 
 @pytest.fixture(scope="session")
-def pretrain() -> Callable[..., subprocess.Popen[str]]:
-    """Start examples/pretrain.py in a folder, one thread a process, outside any launcher."""
+def pretrain() -> Callable[..., commands.Process | subprocess.Popen[str]]:
+    """Start examples/pretrain.py in a folder, one thread a process, outside any launcher.
 
-    def start(folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
+    With a launcher, or `fresh`, interpreters are started for it, which import all libraries.
+    """
+
+    def start(
+        folder: Path, *overrides: str, launcher: Sequence[str] = (), fresh: bool = False
+    ) -> commands.Process | subprocess.Popen[str]:
         environment = {name: v for name, v in os.environ.items() if not name.startswith(LAUNCHERS)}
+        arguments = [*launcher, str(SCRIPT), "--config-name", "dnabert_tiny", *overrides]
+        if not launcher and not fresh:
+            return commands.start(arguments, cwd=folder, env=environment)
         return subprocess.Popen(
-            [sys.executable, *launcher, str(SCRIPT), "--config-name", "dnabert_tiny", *overrides],
+            [sys.executable, *arguments],
             cwd=folder,
             env={**environment, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 import torch
@@ -91,10 +92,11 @@ class Run:
         return found
 
 
-Start = Callable[..., subprocess.Popen[str]]
+Command = commands.Process | subprocess.Popen[str]
+Start = Callable[..., Command]
 
 
-def ended(process: subprocess.Popen[str], folder: Path) -> Run:
+def ended(process: Command, folder: Path) -> Run:
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, f"{out[-2000:]}\n{err[-4000:]}"
     return Run(folder, out, err)
@@ -104,7 +106,7 @@ def ended(process: subprocess.Popen[str], folder: Path) -> Run:
 def start(pretrain, data_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Start:
     """Start a run in a folder."""
 
-    def begin(folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
+    def begin(folder: Path, *overrides: str, launcher: Sequence[str] = ()) -> Command:
         return pretrain(folder, *data_overrides, *OVERRIDES, *overrides, launcher=launcher)
 
     return begin

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -172,7 +171,6 @@ class _Team:
 
 def _context(is_gpu: bool) -> Any:
     """Start processes from one that has imported all there is, unless a CUDA driver could be among it."""
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # what libraries say on import, in each process again
     if is_gpu:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
