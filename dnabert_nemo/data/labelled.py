@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from dnabert_nemo.data.packing import NUM_ENDS
 from dnabert_nemo.data.pooling import pooled
+from dnabert_nemo.data.whitening import Whitening
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.genome.alphabet import encode
 from dnabert_nemo.kmer.ids import kmer_ids
@@ -235,6 +236,7 @@ class LabelledDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.train, self.validation, self.shape, self.seed = train, validation, shape, seed
+        self.whitening: Whitening | None = None
         self._data_parallel = 0, 1
         self._consumed_samples = 0
 
@@ -251,11 +253,17 @@ class LabelledDataModule(LightningDataModule):
         """Make the next training loader start where an earlier run's last step ended."""
         self._consumed_samples = consumed_samples
 
-    def cache_features(self, features_of: Callable[[LabelledSequences], Tensor]) -> None:
-        """Let a frozen encoder see every sequence once; batches then carry what it made of them [B, H]."""
-        for data in (self.train, self.validation):
-            if data.features is None:
-                data.features = features_of(data)
+    def cache_features(self, features_of: Callable[[LabelledSequences], Tensor]) -> Whitening:
+        """Let a frozen encoder see every sequence once; batches then carry what it made of them [B, H].
+
+        They are whitened by those of training; what did that is returned.
+        """
+        if self.whitening is None:
+            train, validation = features_of(self.train), features_of(self.validation)
+            self.whitening = Whitening.of(train)
+            self.train.features = self.whitening.apply(train)
+            self.validation.features = self.whitening.apply(validation)
+        return self.whitening
 
     def train_dataloader(self) -> DataLoader[LabelledStep]:
         """Shuffled steps without end, from the count of consumed samples on."""

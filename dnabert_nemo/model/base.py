@@ -204,14 +204,17 @@ class MegatronModel(ModelPT):
             check_same_run(OmegaConf.to_container(self.cfg, resolve=True), theirs, self._started_from)
         self.optimizer.num_skipped = checkpoint.get("skipped_steps", 0)
 
+    def file_weights(self) -> dict[str, torch.Tensor]:
+        """Collect whole tensors on the first rank, by the names in a .nemo file; every rank calls."""
+        return {f"bert.{name}": tensor for name, tensor in weights.gather(self.bert).items()}
+
     def save_to(self, save_path: str) -> None:
         """Write a .nemo file that any parallel sizes, or one CPU, can open; every rank calls.
 
         Raises:
             CheckpointError: on every rank, if the first cannot write it.
         """
-        whole = {f"bert.{name}": tensor for name, tensor in weights.gather(self.bert).items()}
-        config, whole = merged(self.file_config(), whole)
+        config, whole = merged(self.file_config(), self.file_weights())
         checkpoint.by_first_rank(lambda: nemo_file.write(Path(save_path), config, self.vocabulary, whole))
 
     def setup_training_data(self, train_data_config: DictConfig) -> None:

@@ -17,6 +17,8 @@ from dnabert_nemo.data.labelled import (
     LabelledSteps,
     SampleShape,
 )
+from dnabert_nemo.data.whitening import Whitening, on_plain_features
+from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.kernels.choose import Kernels
 from dnabert_nemo.megatron import checkpoint, topology, weights
 from dnabert_nemo.megatron.bert import BertForClassification
@@ -30,6 +32,7 @@ from dnabert_nemo.model.base import MegatronModel
 
 log = logging.getLogger("dnabert_nemo")
 _ENCODER = ("embedding.", "encoder.")
+HEAD, WHITENING = "head.0", "whitening"  # the head's first layer; what checkpoints keep of its features
 
 
 class DnabertClassifier(MegatronModel):
@@ -41,6 +44,7 @@ class DnabertClassifier(MegatronModel):
     def __init__(self, cfg: Any, trainer: Any = None) -> None:
         super().__init__(cfg, trainer)
         self.consumed_samples = 0
+        self.whitening: Whitening | None = None  # of the features that the head is learning from
 
     @property
     def labels(self) -> list[str]:
@@ -117,7 +121,7 @@ class DnabertClassifier(MegatronModel):
         super().on_fit_start()
         if self.cfg.freeze_encoder:
             folder = self.cfg.data.get("features_dir")
-            self.trainer.datamodule.cache_features(
+            self.whitening = self.trainer.datamodule.cache_features(
                 self.features_of if folder is None else self._kept_features(Path(folder))
             )
 
@@ -166,12 +170,23 @@ class DnabertClassifier(MegatronModel):
         sums = dict(zip(self.sum_names, self._validation, strict=True))
         self.log_dict({f"val_{name}": value for name, value in self._means(sums).items()}, prog_bar=True)
 
+    def file_weights(self) -> dict[str, Tensor]:
+        state = None if self.whitening is None else self.whitening.state()
+        return on_plain_features(super().file_weights(), state, f"bert.{HEAD}")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["consumed_samples"] = self.consumed_samples
+        if self.whitening is not None:
+            checkpoint[WHITENING] = self.whitening.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        if self.cfg.freeze_encoder and WHITENING not in checkpoint:
+            raise CheckpointError(
+                "the checkpoints of this run are of an earlier version, whose heads learned from other "
+                "features: pass another exp_manager.name"
+            )
         self.consumed_samples = checkpoint["consumed_samples"]
         self.trainer.datamodule.set_consumed_samples(self.consumed_samples)
 

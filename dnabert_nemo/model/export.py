@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from dnabert_nemo.data.whitening import on_plain_features
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.kmer.vocabulary import Vocabulary
 from dnabert_nemo.megatron import checkpoint, checkpoint_weights
 from dnabert_nemo.megatron.lora import merged
 from dnabert_nemo.model import nemo_file
+from dnabert_nemo.model.classification import HEAD, WHITENING
 from dnabert_nemo.model.nemo_file import NemoFile
 
 log = logging.getLogger("dnabert_nemo")
@@ -39,7 +41,8 @@ def read_model(path: Path) -> NemoFile:
 
 
 def _of_checkpoint(path: Path) -> NemoFile:
-    config = checkpoint_weights.read_progress(path).get("model_config")
+    progress = checkpoint_weights.read_progress(path)
+    config = progress.get("model_config")
     if not isinstance(config, dict):
         raise CheckpointError(
             f"{path}: has no model config, as checkpoints of earlier versions: resume its run for a step, "
@@ -48,6 +51,10 @@ def _of_checkpoint(path: Path) -> NemoFile:
     tensors = nemo_file.check_config(config, f"{path}: its model config")
     bare = {name.removeprefix("bert."): shape for name, shape in tensors.items()}
     weights = checkpoint_weights.read_weights(path, bare)
+    try:
+        weights = on_plain_features(weights, progress.get(WHITENING), HEAD)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: what it keeps of features fits no head: export another") from error
     config, weights = merged(config, weights)
     return NemoFile(
         config,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,3 +44,10 @@ def test_another_model_does_not(changed: dict[str, Any], says: str) -> None:
 def test_nor_one_that_began_with_another_file() -> None:
     with pytest.raises(CheckpointError, match="another restore_from_path"):
         check_same_run(THEIRS, THEIRS, BEGUN | {"steps": 200})
+
+
+def test_nor_a_head_that_learned_from_features_as_they_are(new_classifier) -> None:
+    model = new_classifier(freeze_encoder=True)
+    model.optimizer = SimpleNamespace(num_skipped=0)
+    with pytest.raises(CheckpointError, match="whose heads learned from other features: pass another"):
+        model.on_load_checkpoint({"consumed_samples": 8})
