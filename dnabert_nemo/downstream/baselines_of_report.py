@@ -15,6 +15,7 @@ from dnabert_nemo.downstream.learned_baselines import (
     KmerLogistic,
     Labelled,
     OneHotLogistic,
+    PairLogistic,
     PositionWeights,
 )
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, SpliceSplit
@@ -22,6 +23,7 @@ from dnabert_nemo.errors import ConfigError
 
 NEAR_SITE = 40  # bases of the weight matrix: exon and intron ends, tract and branch point
 AROUND = 80  # bases of the regression on which base stands where
+PAIRED = 40  # of the one on pairs of bases
 COUNTED = 6  # bases of the k-mers that the other one counts
 
 _LEARNED_FROM = ("train", "validation")
@@ -38,6 +40,7 @@ def _cnn(window: int) -> Baseline:
 BASELINES: dict[str, Callable[[int], Baseline]] = {  # by the bases of a window
     "weights": lambda window: PositionWeights(min(window, NEAR_SITE)),
     "one_hot": lambda window: OneHotLogistic(min(window, AROUND)),
+    "pairs": lambda window: PairLogistic(min(window, PAIRED)),
     "kmers": lambda window: KmerLogistic(min(window, COUNTED)),
     "cnn": _cnn,
 }

@@ -139,6 +139,30 @@ class OneHotLogistic(_Logistic):
         return one_hot.reshape(len(codes), -1)
 
 
+class PairLogistic(_Logistic):
+    """On which two bases stand at which two places in the middle, neighbours or not.
+
+    Of all classifiers with the training windows' frequencies of those pairs it is the one of maximum entropy
+    (Berger, Della Pietra and Della Pietra 1996, Computational Linguistics 22:39), but for its penalty: what
+    one place says may hang on another, which a weight matrix does not know (Yeo and Burge 2004, Journal of
+    Computational Biology 11:377, whose models are of the sequences of sites, by such pairs too).
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.name = f"logistic regression, pairs of {width} bases"
+
+    def _features(self, sequences: Windows) -> csr_matrix:
+        codes = middle_codes(sequences, self.width).astype(np.int32)
+        first, second = np.triu_indices(self.width, 1)
+        pair = codes[:, first] * len(BASES) + codes[:, second]
+        is_known = (codes[:, first] < len(BASES)) & (codes[:, second] < len(BASES))
+        columns = pair + np.arange(len(first), dtype=np.int32) * len(BASES) ** 2
+        ends = np.concatenate([[0], np.cumsum(is_known.sum(1))])
+        ones = np.ones(ends[-1], dtype=np.float32)
+        return csr_matrix((ones, columns[is_known], ends), shape=(len(codes), len(first) * len(BASES) ** 2))
+
+
 class KmerLogistic(_Logistic):
     """On how often each k-mer comes in the whole sequence, wherever it stands; logarithms of 1 + counts."""
 

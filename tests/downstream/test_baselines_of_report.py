@@ -44,7 +44,7 @@ def test_those_that_see_places_learn_the_cards_task(splice_dir: Path) -> None:
     """Counts of k-mers tell next to nothing of a genome made up of random letters."""
     dataset = load_splice_dataset(splice_dir)
     found = baseline_probabilities(dataset, dataset.splits["test"], list(BASELINES), seed=1)
-    assert len(found) == len(BASELINES) == 4
+    assert len(found) == len(BASELINES) == 5
     rows = report_rows(dataset.splits["test"], found, seed=1)
     of_kmers = next(name for name in found if "6-mers" in name)
     assert all(rows[name]["three_class"]["accuracy"] > 0.7 for name in found if name != of_kmers)
@@ -58,7 +58,7 @@ def test_names_are_taken_in_our_order_and_unknown_ones_told() -> None:
     assert asked_baselines("kmers") == ["kmers"]
     assert asked_baselines(None) == []
     with pytest.raises(
-        ConfigError, match="baselines: 'svm' is not known: choose from weights, one_hot, kmers, c"
+        ConfigError, match="baselines: 'svm' is not known: choose from weights, one_hot, pairs, kmers, c"
     ):
         asked_baselines(["svm"])
 

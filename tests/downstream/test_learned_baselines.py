@@ -17,14 +17,20 @@ from dnabert_nemo.downstream.learned_baselines import (
     KmerLogistic,
     Labelled,
     OneHotLogistic,
+    PairLogistic,
     PositionWeights,
     middle_codes,
 )
-from dnabert_nemo.genome.alphabet import decode
+from dnabert_nemo.genome.alphabet import BASES, decode
 from dnabert_nemo.kmer.ids import bases_of
 
 Make = Callable[[], Baseline]
-BY_PLACE: list[Make] = [lambda: PositionWeights(40), lambda: OneHotLogistic(40), ConvolutionalNetwork]
+BY_PLACE: list[Make] = [
+    lambda: PositionWeights(40),
+    lambda: OneHotLogistic(40),
+    lambda: PairLogistic(12),
+    ConvolutionalNetwork,
+]
 BY_CONTENT: list[Make] = [lambda: KmerLogistic(3), ConvolutionalNetwork]
 
 
@@ -60,6 +66,33 @@ def test_bases_at_a_place_are_learned(make: Make) -> None:
     assert found.shape == (90, 3)
     assert found.sum(1) == pytest.approx(1)
     assert matthews_corrcoef(test.labels, found.argmax(1)) > 0.95
+
+
+def two_places_agree(letters: list[str], label: int, chance: np.random.Generator) -> None:
+    """Each base is as frequent at each place in every class: only both together tell."""
+    letters[42] = "ACGT"[("ACGT".index(letters[37]) + label) % 4]
+
+
+def test_what_two_places_say_together_is_learned_from_pairs_alone() -> None:
+    train, validation, test = (drawn(n, seed, two_places_agree) for n, seed in ((900, 1), (150, 2), (150, 3)))
+    reached = []
+    for baseline in (PairLogistic(12), OneHotLogistic(12)):
+        baseline.fit(train, validation, seed=1)
+        reached.append(matthews_corrcoef(test.labels, baseline.probabilities(test.sequences).argmax(1)))
+    assert reached[0] > 0.9
+    assert abs(reached[1]) < 0.2
+
+
+def test_pairs_are_those_of_a_loop() -> None:
+    sequences = ["ACGTN", "GGGTA"]
+    found = PairLogistic(4)._features(sequences).toarray()
+    expected = np.zeros((2, 6, 4, 4))
+    for row, letters in enumerate(("ACGT", "GGGT")):
+        places = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+        for at, (i, j) in enumerate(places):
+            expected[row, at, BASES.index(letters[i]), BASES.index(letters[j])] = 1
+    assert np.array_equal(found, expected.reshape(2, -1))
+    assert PairLogistic(4)._features(["ANGT"]).sum() == 3  # of A, G and T alone
 
 
 @pytest.mark.parametrize("make", BY_CONTENT)
