@@ -8,11 +8,13 @@ The same command again goes on where it was stopped.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dnabert_nemo.command import command, composed, listed
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines
@@ -33,12 +35,12 @@ def main(cfg: DictConfig) -> None:
     suite = Suite(
         files_by_name(listed(cfg.checkpoints) or (), key="checkpoints"),
         datasets_by_name([*tasks, *map(Path, listed(cfg.datasets) or ())]),
-        seeds=tuple(cfg.seeds),
-        random_encoder=cfg.random_encoder,
+        seeds=_seeds(cfg.seeds),
+        random_seeds=_seeds(cfg.random_seeds),
         overrides=listed(cfg.overrides) or (),
         baselines=tuple(asked_baselines(cfg.baselines, ALL_BASELINES)),
         output_dir=output_dir,
-        examples=Path(__file__).parent,
+        examples=Path(os.path.relpath(Path(__file__).parent)),
     )
     for folder, name in tasks.items():
         task = composed("prepare_task", [f"task={name}", f"data_dir={cfg.data_dir}"]).task
@@ -49,6 +51,10 @@ def main(cfg: DictConfig) -> None:
         board = output_dir / "leaderboard"
         write_leaderboard(board, reports, command=COMMAND, seeds=suite.seeds)
         log.info("%s", (board / FILES[1]).read_text())
+
+
+def _seeds(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, ListConfig) else (given,)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnabert_nemo.downstream import baselines_of_report, task_baselines
 from dnabert_nemo.downstream.over_seeds import seeded_name
@@ -33,6 +33,15 @@ ASKED = "asked.json"  # what a run was asked for: one that is there already must
 _log = logging.getLogger(__name__)
 
 
+class Entrant(NamedTuple):
+    """An encoder that takes part: a checkpoint's, or one of its shape with first weights; and its seeds."""
+
+    name: str
+    checkpoint: Path
+    is_random: bool
+    seeds: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Suite:
     """What is run, and where it goes.
@@ -40,6 +49,8 @@ class Suite:
     Args:
         checkpoints: .nemo files of encoders by name.
         datasets: folders by name, as `prepare_splice` or `prepare_task` wrote them.
+        seeds: of each checkpoint on each data set.
+        random_seeds: of encoders of its shape with first weights, beside each checkpoint.
         overrides: of every run of fine-tuning.
         baselines: of the reports, each of which has those it knows.
         examples: where the commands are.
@@ -52,7 +63,7 @@ class Suite:
     checkpoints: Mapping[str, Path]
     datasets: Mapping[str, Path]
     seeds: tuple[int, ...]
-    random_encoder: bool
+    random_seeds: tuple[int, ...]
     overrides: tuple[str, ...]
     baselines: tuple[str, ...]
     output_dir: Path
@@ -66,19 +77,21 @@ class Suite:
                 raise ConfigError(f"checkpoints: {path}: no such file")
         if not self.datasets:
             raise ConfigError("tasks=[] and datasets=[] name nothing: give one of conf/task/, or a folder")
-        are_numbers = all(type(seed) is int and 0 <= seed < 2**31 for seed in self.seeds)
-        if not self.seeds or not are_numbers or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds={list(self.seeds)}: give different whole numbers, such as [1,2,3]")
-        if not isinstance(self.random_encoder, bool):
-            raise ConfigError(f"random_encoder={self.random_encoder}: give true or false")
+        for key, seeds in (("seeds", self.seeds), ("random_seeds", self.random_seeds)):
+            are_numbers = all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
+            if not are_numbers or len(set(seeds)) < len(seeds) or not self.seeds:
+                raise ConfigError(f"{key}={list(seeds)}: give different whole numbers, such as [1,2,3]")
         for key in ("restore_from_path", "model.seed", "model.random_encoder", "model.data.dataset_path"):
             if any(override.lstrip("+").startswith(f"{key}=") for override in self.overrides):
                 raise ConfigError(f"overrides: {key} is what the suite itself sets: leave it out")
 
-    def entrants(self) -> list[tuple[str, Path, bool]]:
-        """Return name, checkpoint and whether its weights are first ones, of each encoder that takes part."""
-        given = [(name, path, False) for name, path in self.checkpoints.items()]
-        return given + [(f"{name}-random", path, True) for name, path, _ in given if self.random_encoder]
+    def entrants(self) -> list[Entrant]:
+        """Return the encoders that take part, those with first weights after the others."""
+        given = [Entrant(name, path, False, self.seeds) for name, path in self.checkpoints.items()]
+        if not self.random_seeds:
+            return given
+        seeds = self.random_seeds
+        return given + [Entrant(f"{each.name}-random", each.checkpoint, True, seeds) for each in given]
 
 
 def datasets_by_name(folders: Sequence[Path]) -> dict[str, Path]:
@@ -109,34 +122,31 @@ def run_suite(suite: Suite) -> Iterator[dict[str, Any]]:
             files = [
                 _classifier(suite, name, kind, entrant, seed, lock)
                 for entrant in suite.entrants()
-                for seed in suite.seeds
+                for seed in entrant.seeds
             ]
             yield _report(suite, name, kind, files, lock)
 
 
-def _classifier(
-    suite: Suite, dataset: str, kind: str, entrant: tuple[str, Path, bool], seed: int, lock: int
-) -> Path:
+def _classifier(suite: Suite, dataset: str, kind: str, entrant: Entrant, seed: int, lock: int) -> Path:
     """Fine-tune one encoder, where that is not done; returns the classifier's .nemo file."""
-    encoder, checkpoint, is_random = entrant
-    name, runs = seeded_name(encoder, seed), suite.output_dir / "runs" / dataset
+    name, runs = seeded_name(entrant.name, seed), suite.output_dir / "runs" / dataset
     made = runs / name / "checkpoints" / f"{name}.nemo"
     command = [
         *_command(suite, "finetune", "--config-name", "splice" if kind == "splice" else "finetune"),
-        f"restore_from_path={checkpoint}",
+        f"restore_from_path={entrant.checkpoint}",
         f"model.data.dataset_path={suite.datasets[dataset]}",
         f"model.seed={seed}",
-        f"model.random_encoder={str(is_random).lower()}",
+        f"model.random_encoder={str(entrant.is_random).lower()}",
         f"name={name}",
         f"exp_manager.exp_dir={runs}",
         f"model.data.features_dir={suite.output_dir / 'features'}",
         *suite.overrides,
     ]
     asked = {
-        "checkpoint": file_sha256(checkpoint),
+        "checkpoint": file_sha256(entrant.checkpoint),
         "dataset": file_sha256(suite.datasets[dataset] / MANIFEST),
         "overrides": list(suite.overrides),
-        "random_encoder": is_random,
+        "random_encoder": entrant.is_random,
         "seed": seed,
     }
     _check_asked(runs / name / ASKED, asked)
