@@ -156,6 +156,27 @@ def test_dnaberts_settings_are_those_of_its_readme() -> None:
     assert not cfg.model.freeze_encoder
 
 
+OTHERS = [("dna690", "gue_tf_0"), ("dnasplice", "gue_splice_reconstructed")]
+
+
+@pytest.mark.parametrize(("name", "task"), OTHERS)
+def test_its_other_tasks_take_five_passes_with_the_same_settings(
+    name: str, task: str, data_dir: Path, tmp_path: Path
+) -> None:
+    from dnabert_nemo.command import composed
+
+    cfg, prom = (composed(each, ["restore_from_path=x.nemo"]) for each in (name, "dnaprom"))
+    assert cfg.task.name == task
+    done = run(tmp_path, "prepare_task", f"task={cfg.task.name.replace('_', '/', 1)}", f"data_dir={data_dir}")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "datasets" / task / "manifest.json").read_text())
+    train = sum(manifest["counts"]["train"].values())
+    assert cfg.trainer.max_steps == 5 * (train // 32 + (train % 32 > 16))
+    assert cfg.model.optim.sched.warmup_steps == cfg.trainer.max_steps // 10
+    cfg.task, cfg.trainer, cfg.model.optim.sched = prom.task, prom.trainer, prom.model.optim.sched
+    assert cfg.model == prom.model
+
+
 def test_preparing_needs_no_torch() -> None:
     modules = ("prepare_task", "task_report", "task_baselines", "classifiers")
     imports = "; ".join(f"import dnabert_nemo.downstream.{module}" for module in modules)
