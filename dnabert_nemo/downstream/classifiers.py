@@ -33,6 +33,8 @@ def model_probabilities(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
     """Return the probabilities [n, C] that each classifier gives `part`, and the seeds of their training.
 
+    Those on one frozen encoder, as heads of several seeds are, share its pass over the sequences.
+
     Raises:
         CheckpointError: a file is no classifier's .nemo file.
         ConfigError: a classifier has other classes, or the sequences do not fit it.
@@ -41,7 +43,7 @@ def model_probabilities(
         return {}, {}
     from dnabert_nemo.model import DnabertClassifier, restore  # here, as it brings NeMo
 
-    found, seeds = {}, {}
+    found, seeds, encoded = {}, {}, {}
     for name, path in files.items():
         model = restore(path, DnabertClassifier)
         if tuple(model.labels) != dataset.labels:
@@ -50,6 +52,9 @@ def model_probabilities(
                 f"{', '.join(dataset.labels)}: give a classifier that was trained on this task"
             )
         check_lengths(dataset, k=model.cfg.tokenizer.k, max_positions=model.shape.max_position_embeddings)
-        found[name] = model.predict(part.sequences, micro_batch_size).numpy()
+        key = model.encoder_key
+        if key not in encoded:
+            encoded[key] = model.encode(part.sequences, micro_batch_size)
+        found[name] = model.classify(encoded[key]).numpy()
         seeds[f"training of {name}"] = model.cfg.seed
     return found, seeds

@@ -79,22 +79,35 @@ class DnabertClassifier(MegatronModel):
         """Return the logits [B, C] (on one rank)."""
         return self.bert(batch)
 
-    @torch.no_grad()
     def predict(self, sequences: Sequence[str], micro_batch_size: int = 16) -> Tensor:
         """Return the probabilities [n, C] of sequences of A, C, G and T, in order (on one rank)."""
+        return self.classify(self.encode(sequences, micro_batch_size))
+
+    @torch.no_grad()
+    def encode(self, sequences: Sequence[str], micro_batch_size: int = 16) -> Tensor:
+        """Return what the encoder makes of sequences of A, C, G and T [n, H], in order (on one rank)."""
         data = LabelledSequences(
             sequences,
             [0] * len(sequences),
             k=self.cfg.tokenizer.k,
             max_positions=self.shape.max_position_embeddings,
-            pooling=self.cfg.get("pooling", "centre"),  # which files of earlier versions do not name
+            pooling=self._pooling,
             one_size=False,
         )
         self.bert.eval()
         steps = LabelledSteps(data, SampleShape(micro_batch_size, micro_batch_size), seed=None)
-        return torch.cat(
-            [self.bert(step.micro_batches[0].to(self.device)).softmax(-1).cpu() for step in steps]
-        )
+        return torch.cat([self.bert.features(step.micro_batches[0].to(self.device)).cpu() for step in steps])
+
+    @torch.no_grad()
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the probabilities [n, C] of what `encode` returned, here or with the same `encoder_key`."""
+        self.bert.eval()
+        return self.bert.head(features.to(self.device)).softmax(-1).cpu()
+
+    @property
+    def encoder_key(self) -> str:
+        """A hash, in hex, that classifiers share whose encoders make the same of a sequence."""
+        return feature_cache.key(self._encoder(), self._pooling, str(self.shape))
 
     @torch.no_grad()
     def features_of(self, data: LabelledSequences) -> Tensor:
@@ -127,8 +140,7 @@ class DnabertClassifier(MegatronModel):
 
     def _kept_features(self, folder: Path) -> Callable[[LabelledSequences], Tensor]:
         """Return `features_of`, which looks into a folder first; the first rank reads and writes there."""
-        whole = weights.gather(self.bert)
-        encoder = {name: tensor for name, tensor in whole.items() if name.startswith(_ENCODER)}
+        encoder = self._encoder()
         precision = self.trainer.strategy.model_precision
 
         def features(data: LabelledSequences) -> Tensor:
@@ -143,6 +155,14 @@ class DnabertClassifier(MegatronModel):
             return found
 
         return features
+
+    @property
+    def _pooling(self) -> str:
+        return str(self.cfg.get("pooling", "centre"))  # which files of earlier versions do not name
+
+    def _encoder(self) -> dict[str, Tensor]:
+        whole = weights.gather(self.bert)
+        return {name: tensor for name, tensor in whole.items() if name.startswith(_ENCODER)}
 
     def training_step(self, batch: LabelledStep, batch_idx: int) -> None:
         """Take one optimizer step and log what it measured."""

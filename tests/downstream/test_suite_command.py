@@ -14,11 +14,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from dnabert_nemo.command import CONF
-from dnabert_nemo.downstream.classifiers import files_by_name
+from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
 from dnabert_nemo.downstream.suite import Suite, datasets_by_name
+from dnabert_nemo.downstream.task_dataset import load_dataset
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.megatron.sizes import ParallelSizes
-from dnabert_nemo.model import DnabertModel
+from dnabert_nemo.model import DnabertClassifier, DnabertModel
 
 SHAPE = {"num_layers": 1, "hidden_size": 16, "ffn_hidden_size": 32, "num_attention_heads": 2}
 QUICK = (
@@ -83,6 +84,21 @@ def test_every_encoder_is_trained_with_every_seed_and_ranked(folder: Path, done)
     assert [report["seeds"][f"training of {name}"] for name in models] == [1, 2]
     assert report["over_seeds"]["tiny"]["models"] == models
     assert "## Over seeds" in (folder / "suite" / "reports" / "mine" / "report.md").read_text()
+
+
+def test_seeds_share_the_pass_of_their_encoder(folder: Path, done, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(folder / "datasets" / "mine")
+    names, encode, passes = ("tiny-seed1", "tiny-seed2"), DnabertClassifier.encode, []
+    files = {
+        name: folder / "suite" / "runs" / "mine" / name / "checkpoints" / f"{name}.nemo" for name in names
+    }
+    monkeypatch.setattr(DnabertClassifier, "encode", lambda *given: passes.append(1) or encode(*given))
+    together, _ = model_probabilities(dataset, dataset.splits["test"], files, 16)
+    assert len(passes) == 1
+    for name, file in files.items():
+        alone, _ = model_probabilities(dataset, dataset.splits["test"], {name: file}, 16)
+        assert np.array_equal(together[name], alone[name])
+    assert not np.array_equal(*together.values())
 
 
 def test_what_is_there_is_left_as_it_is_and_what_is_missing_made_again(folder: Path, done) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from nemo.core import ModelPT
 from nemo.core.classes import common as nemo_common
 
+from dnabert_nemo.data.labelled import LabelledSequences, LabelledSteps, SampleShape
 from dnabert_nemo.errors import CheckpointError
 from dnabert_nemo.megatron.sizes import ParallelSizes
 from dnabert_nemo.model import DnabertClassifier, DnabertModel, nemo_file, restore
@@ -110,6 +112,30 @@ def test_a_classifier_takes_the_encoder_and_a_new_head(nemo: Path, new_classifie
     for name, parameter in classifier.bert.named_parameters():
         if not name.startswith("head."):
             assert torch.equal(parameter, language_model[name])
+
+
+def test_heads_share_what_their_encoder_makes(nemo: Path, new_classifier) -> None:
+    one, other, longer, random = (
+        new_classifier(freeze_encoder=True, **changed)
+        for changed in ({"seed": 1}, {"seed": 2}, {"pooling": "mean"}, {"seed": 3})
+    )
+    for each in (one, other, longer):
+        each.start_from(nemo_file.read(nemo), str(nemo))
+    for each in (one, other, longer, random):
+        each.build(ParallelSizes(), "fp32")
+    assert not torch.equal(one.bert.head[0].weight, other.bert.head[0].weight)
+    assert one.encoder_key == other.encoder_key
+    assert len({each.encoder_key for each in (one, longer, random)}) == 3
+    assert torch.equal(other.classify(one.encode(SEQUENCES)), other.predict(SEQUENCES))
+    direct = [other.bert(step.micro_batches[0]).softmax(-1) for step in in_twos(SEQUENCES)]
+    torch.testing.assert_close(other.predict(SEQUENCES, micro_batch_size=2), torch.cat(direct))
+
+
+def in_twos(sequences: Sequence[str]) -> LabelledSteps:
+    data = LabelledSequences(
+        sequences, [0] * len(sequences), k=3, max_positions=64, pooling="centre", one_size=False
+    )
+    return LabelledSteps(data, SampleShape(2, 2), seed=None)
 
 
 def test_a_classifier_travels_with_its_head_and_labels(new_classifier, tmp_path: Path) -> None:
