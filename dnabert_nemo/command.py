@@ -7,8 +7,9 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 import yaml
@@ -114,6 +115,18 @@ def listed(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     return tuple(map(str, value)) if isinstance(value, list | ListConfig) else (str(value),)
+
+
+def keyed(config: Mapping[str, Any], key: str, prefix: str = "") -> dict[str, Any]:
+    """Take a part of a config that has keys of its own; null is one without.
+
+    Raises:
+        ConfigError: there is something else in its place, as after `split=19`.
+    """
+    found = config[key]
+    if not isinstance(found, Mapping | None):
+        raise ConfigError(f"{prefix}{key}={found}: it has keys of its own: pass {prefix}{key}.KEY=VALUE")
+    return dict(found or {})
 
 
 def quiet_imports() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command, listed
+from dnabert_nemo.downstream.asked_report import asked_part, check_asked
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines, baseline_probabilities
 from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
 from dnabert_nemo.downstream.over_seeds import sites_over_seeds
@@ -26,8 +27,9 @@ log = logging.getLogger("dnabert_nemo")
 @command("benchmark_splice")
 def main(cfg: DictConfig) -> None:
     names, files = asked_baselines(cfg.baselines), files_by_name(listed(cfg.restore_from_path) or ())
+    check_asked(cfg)
     dataset = load_splice_dataset(Path(cfg.dataset_path))
-    windows = dataset.splits[cfg.split]
+    windows = asked_part(cfg.dataset_path, dataset.splits, cfg.split)
     found, seeds = model_probabilities(dataset, windows, files, cfg.micro_batch_size)
     found |= baseline_probabilities(dataset, windows, names, seed=cfg.seed)
     rows = report_rows(windows, found, seed=cfg.seed)

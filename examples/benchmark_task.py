@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dnabert_nemo.command import command, listed
+from dnabert_nemo.downstream.asked_report import asked_part, check_asked
 from dnabert_nemo.downstream.baselines_of_report import asked_baselines
 from dnabert_nemo.downstream.classifiers import files_by_name, model_probabilities
 from dnabert_nemo.downstream.over_seeds import classes_over_seeds
@@ -29,8 +30,9 @@ log = logging.getLogger("dnabert_nemo")
 def main(cfg: DictConfig) -> None:
     names = asked_baselines(cfg.baselines, BASELINES)
     files = files_by_name(listed(cfg.restore_from_path) or ())
+    check_asked(cfg)
     dataset = load_task_dataset(Path(cfg.dataset_path))
-    part = dataset.splits[cfg.split]
+    part = asked_part(cfg.dataset_path, dataset.splits, cfg.split)
     found, seeds = model_probabilities(dataset, part, files, cfg.micro_batch_size)
     found |= task_probabilities(dataset, part, names, seed=cfg.seed)
     rows = task_rows(part, found, dataset.labels, seed=cfg.seed)

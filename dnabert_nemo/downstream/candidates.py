@@ -67,14 +67,14 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """The same of one contig, its decoys after its sites, with the sites it leaves out."""
+    """The same of one contig, its decoys after its sites, with how many sites are of other introns."""
 
     places: NDArray[np.void]
     partner: NDArray[np.int64]
     motifs: list[str]
     distances: NDArray[np.int64]
     windows: list[str]
-    dropped: dict[str, Counter[int]]
+    other_introns: Counter[int]
 
 
 def draw_candidates(
@@ -85,7 +85,7 @@ def draw_candidates(
     Returns them, and the sites left out: by reason, then by class index.
 
     Raises:
-        ConfigError: the splits or the window do not fit the contigs.
+        ConfigError: the splits or the window do not fit the contigs, or there is no site of the protocol.
     """
     every, introns, rooms = survey.sites, survey.introns, survey.rooms
     stays, is_unbroken = fit(every, survey.layouts, width)
@@ -110,8 +110,12 @@ def draw_candidates(
         "outside_contig": tally(every[~stays]),
         "not_acgt": tally(every[stays & ~is_unbroken]),
     }
-    for reason in ("other_introns", "without_decoy"):
-        dropped[reason] = sum((each.dropped[reason] for each in found), Counter())
+    dropped["other_introns"] = sum((each.other_introns for each in found), Counter())
+    if not sum(len(each.places) for each in found):
+        raise ConfigError(
+            f"protocol={protocol.name}: none of the {len(sites):,} splice sites is of its kind: "
+            "pass another protocol"
+        )
     return _joined(found, split_of, survey.genome_of, protocol, split, seed), dropped
 
 
@@ -192,7 +196,7 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
     sites, drawn = on.sites, on.drawn
     motifs = site_motifs(codes, sites, on.introns)
     is_asked = np.array([not protocol.introns or motif in protocol.introns for motif in motifs], dtype=bool)
-    dropped = {"other_introns": tally(sites[~is_asked]), "without_decoy": Counter[int]()}
+    other_introns = tally(sites[~is_asked])
     sites, motifs = sites[is_asked], [motif for motif, asked in zip(motifs, is_asked, strict=True) if asked]
     partner = np.full(len(sites), ALONE, dtype=np.int64)
     if protocol.negatives == DECOY:
@@ -200,7 +204,6 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
             codes, sites, on.annotated["start"], on.rooms, least_distance=LEAST_DISTANCE, seed=seed
         )
         partner[decoys.of_site] = len(sites) + np.arange(len(decoys.places))
-        dropped["without_decoy"] = tally(sites[partner == ALONE])
         drawn = decoys.places
         partner = np.concatenate([partner, decoys.of_site])
     else:
@@ -215,7 +218,7 @@ def _found(codes: NDArray[np.uint8], on: _OnContig, protocol: Protocol, width: i
             read_window(codes, start, along and protocol.is_stranded, width)
             for start, along in zip(places["start"].tolist(), places["is_reverse"].tolist(), strict=True)
         ],
-        dropped,
+        other_introns,
     )
 
 

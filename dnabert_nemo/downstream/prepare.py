@@ -150,28 +150,34 @@ def _chosen(
 ) -> NDArray[np.int64]:
     """Choose the windows of the data set, and count the sites that are not chosen, by reason."""
     is_kept = np.ones(len(found.windows), dtype=bool)
+    dropped["without_decoy"] = Counter()
     if protocol.is_unique:
         is_kept, duplicates = distinct_windows(found.labels, found.splits, found.windows)
         dropped |= duplicates
     if found.has_decoys:
         is_paired = (found.partner != ALONE) & is_kept[found.partner]
-        dropped["without_decoy"] += _tally(found, np.flatnonzero(is_kept & ~is_paired))
+        dropped["without_decoy"] = _tally(found, np.flatnonzero(is_kept & ~is_paired))
         is_kept &= is_paired
-    chosen = choose_balanced(
-        found.labels,
-        found.splits,
-        found.genomes,
-        is_kept,
-        found.partner,
-        settings.per_class,
-        settings.seed,
-        _SITE_STREAM,
-    )
+
+    def balanced(is_there: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return choose_balanced(
+            found.labels,
+            found.splits,
+            found.genomes,
+            is_there,
+            found.partner,
+            settings.per_class,
+            settings.seed,
+            _SITE_STREAM,
+        )
+
+    chosen = balanced(is_kept)
     dropped["beyond_balance"] = _tally(found, np.flatnonzero(is_kept)) - _tally(found, chosen)
     if protocol.most_shared is not None:
         stays = _without_leaks(found, chosen, protocol.most_shared)
         dropped["shares_31_mers_with_training"] = _tally(found, chosen) - _tally(found, stays)
-        chosen = stays
+        chosen = balanced(np.isin(np.arange(len(is_kept)), stays))  # what went may have been of one label
+        dropped["beyond_balance"] += _tally(found, stays) - _tally(found, chosen)
     for reason in ("beyond_balance", "without_decoy"):
         dropped[reason].pop(NEGATIVE, None)  # spare draws, nothing the input had
     order = [found.places[key][chosen] for key in ("label", "is_reverse", "start", "contig")]
@@ -220,7 +226,8 @@ def _check_parts(parts: Mapping[str, SpliceSplit], split: SplitSettings, per_cla
         is_wanted = split.fractions[name] > 0 if named is None else bool(named)
         if is_wanted and not len(part):
             problem = (
-                f"per_class={per_class} is too few, or its contigs lack donors, acceptors or gene bodies"
+                f"per_class={per_class} is too few, or its contigs lack donors, acceptors or gene bodies, or "
+                "all they have is in training too"
             )
             raise ConfigError(f"no window is left for {name}: {problem}: name other contigs in split")
 

@@ -75,6 +75,7 @@ def _rows(path: Path, text: io.TextIOWrapper) -> Iterator[Example]:
             problem = f"{header.count(name)} columns named {name!r} among {quoted(', '.join(header))}"
             raise FormatError(path, f"{problem}: name the columns {' and '.join(COLUMNS)}", line=1)
     at = [header.index(name) for name in COLUMNS]
+    csv.field_size_limit(2**31 - 1)  # a sequence may have more than the 131,072 letters of the module's own
     table, is_empty = csv.reader(text, delimiter=delimiter, strict=True), True
     while True:
         first = table.line_num + 2

@@ -42,7 +42,7 @@ def scanned(name: str, score: Score, loci: Sequence[Locus], width: int) -> NDArr
     total, done = sum(map(len, loci)), 0
     scores = np.empty((total, len(SITE_LABELS)), dtype=np.float32)
     began = told = time.perf_counter()
-    for locus in loci:
+    for locus in filter(len, loci):  # a gene at a contig's end may have no whole window
         windows = sliding_window_view(locus.codes, width)
         for first in range(0, len(locus), CHUNK):
             offsets = locus.offsets[first : first + CHUNK]

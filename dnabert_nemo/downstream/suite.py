@@ -179,13 +179,14 @@ def _report(suite: Suite, dataset: str, kind: str, files: Sequence[Path], lock: 
     folder = suite.output_dir / "reports" / dataset
     path = folder / "report.json"
     report = _read_report(path)
-    if report is None or not _is_of(report, files, suite.datasets[dataset]):
+    baselines = f"baselines=[{','.join(name for name in suite.baselines if name in KNOWN[kind])}]"
+    if report is None or not _is_of(report, files, suite.datasets[dataset], baselines):
         command = [
             *_command(suite, f"benchmark_{kind}"),
             f"restore_from_path=[{','.join(map(str, files))}]",
             f"dataset_path={suite.datasets[dataset]}",
             f"output_dir={folder}",
-            f"baselines=[{','.join(name for name in suite.baselines if name in KNOWN[kind])}]",
+            baselines,
             "overwrite=true",
         ]
         _run(command, suite.output_dir / "logs" / f"{dataset}-report.log", f"{dataset}, report", lock)
@@ -198,11 +199,15 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _is_of(report: Mapping[str, Any], files: Sequence[Path], dataset: Path) -> bool:
-    """Tell whether a report is on these classifiers and this data set."""
+def _is_of(report: Mapping[str, Any], files: Sequence[Path], dataset: Path, baselines: str) -> bool:
+    """Tell whether a report is on these classifiers and this data set, with these baselines."""
     hashes = [file["sha256"] for role, file in report["files"].items() if role.startswith("model ")]
     manifest = json.loads((dataset / MANIFEST).read_text(encoding="utf-8"))
-    return hashes == [file_sha256(file) for file in files] and report["dataset"]["files"] == manifest["files"]
+    return (
+        hashes == [file_sha256(file) for file in files]
+        and report["dataset"]["files"] == manifest["files"]
+        and baselines in shlex.split(report["command"])
+    )
 
 
 def _command(suite: Suite, name: str, *arguments: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnabert_nemo.command import listed
+from dnabert_nemo.command import keyed, listed
 from dnabert_nemo.downstream.metrics import CLASS_METRICS
 from dnabert_nemo.errors import ConfigError
 from dnabert_nemo.shards.splits import SPLITS
@@ -72,10 +72,15 @@ class TaskSettings:
             raise ConfigError(f"task.labels={dict(self.labels)}: give each label a name of its own")
         told = self.published
         if told is not None and (
-            not isinstance(told, Mapping) or told.keys() != _PUBLISHED or told["metric"] not in CLASS_METRICS
+            not isinstance(told, Mapping)
+            or told.keys() != _PUBLISHED
+            or told["metric"] not in CLASS_METRICS
+            or not isinstance(told["rows"], Mapping)
+            or not all(isinstance(value, int | float) for value in told["rows"].values())
         ):
             raise ConfigError(
-                f"task.published={told}: give metric (one of {', '.join(CLASS_METRICS)}), source and rows"
+                f"task.published={told}: give metric (one of {', '.join(CLASS_METRICS)}), source and rows, "
+                "{NAME: NUMBER}"
             )
 
 
@@ -86,8 +91,9 @@ def task_of(config: Mapping[str, Any]) -> tuple[TaskFiles, TaskSettings]:
         ConfigError: no file is named, or files of both kinds; their folder is not known; a value is out of
             range.
     """
-    table = {split: path for split, path in config["table"].items() if path is not None}
-    fasta = {str(label): listed(paths) or () for label, paths in (config["fasta"] or {}).items()}
+    table, fasta, names = (keyed(config, key, "task.") for key in ("table", "fasta", "labels"))
+    table = {split: path for split, path in table.items() if path is not None}
+    fasta = {str(label): listed(paths) or () for label, paths in fasta.items()}
     if bool(table) == bool(fasta):
         problem = "both name files: leave one out" if table else "name no file: pass task.table.train=FILE"
         raise ConfigError(f"task.table and task.fasta {problem}")
@@ -98,14 +104,14 @@ def task_of(config: Mapping[str, Any]) -> tuple[TaskFiles, TaskSettings]:
             f"data_dir is null, where the files of task {config['name']} are: pass data_dir=FOLDER, or set "
             "DNABERT_NEMO_DATA"
         )
-    folder, names = Path(config["folder"]), config["labels"]
+    folder = Path(config["folder"])
     return (
         TaskFiles(
             {split: folder / path for split, path in table.items()},
             {label: tuple(folder / path for path in paths) for label, paths in fasta.items()},
         ),
         TaskSettings(
-            labels=None if names is None else {str(label): str(name) for label, name in names.items()},
+            labels=None if not names else {str(label): str(name) for label, name in names.items()},
             **{
                 key: config[key]
                 for key in (

@@ -25,15 +25,8 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
     Raises:
         ConfigError: `output_dir` exists and `overwrite` is false, holds other files, or cannot be written.
     """
+    check_output(output_dir, files, overwrite=overwrite)
     final = Path(output_dir).absolute()
-    if final.name.endswith(UNFINISHED):
-        raise ConfigError(f"output_dir={output_dir}: {UNFINISHED} marks unfinished work: pass another name")
-    if final.exists() and not overwrite:
-        raise ConfigError(
-            f"output_dir={output_dir} exists: pass overwrite=true to replace it, or another output_dir"
-        )
-    if final.exists():
-        _check_ours(final, files)
     aside = final.with_name(final.name + UNFINISHED)
     _remove(aside, files)
     try:
@@ -49,6 +42,23 @@ def publish(output_dir: str | Path, files: Collection[str], *, overwrite: bool) 
                 f"output_dir={output_dir}: cannot be written ({problem}): pass another"
             ) from error
         raise
+
+
+def check_output(output_dir: str | Path, files: Collection[str], *, overwrite: bool) -> None:
+    """Refuse what `publish` will refuse, for those who want to know before they have anything to write.
+
+    Raises:
+        ConfigError: `output_dir` exists and `overwrite` is false, or holds other files.
+    """
+    final = Path(output_dir).absolute()
+    if final.name.endswith(UNFINISHED):
+        raise ConfigError(f"output_dir={output_dir}: {UNFINISHED} marks unfinished work: pass another name")
+    if final.exists() and not overwrite:
+        raise ConfigError(
+            f"output_dir={output_dir} exists: pass overwrite=true to replace it, or another output_dir"
+        )
+    if final.exists():
+        _check_ours(final, files)
 
 
 @contextmanager

@@ -110,8 +110,17 @@ def with_encoder(cfg: DictConfig) -> DictConfig:
 
 
 def labelled_data(cfg: DictConfig, train: LabelledSplit, validation: LabelledSplit) -> LabelledDataModule:
-    """Encode the sequences of a fine-tuning run, as the encoder's vocabulary has them."""
+    """Encode the sequences of a fine-tuning run, as the encoder's vocabulary has them.
+
+    Raises:
+        ConfigError: there is none to validate on.
+    """
     model = cfg.model
+    if not len(validation.labels):
+        raise ConfigError(
+            f"model.data.dataset_path={model.data.dataset_path}: its validation split is empty, and the best "
+            "checkpoint is chosen by one: prepare it again with contigs, or a fraction, for split.validation"
+        )
     encoded = [
         LabelledSequences(
             split.sequences,

@@ -195,12 +195,51 @@ def test_held_out_windows_that_training_has_seen_most_of_go_with_their_decoys(
         window=80,
     )
     assert manifest["dropped"]["shares_31_mers_with_training"] == {"donor": 1, "acceptor": 0, "negative": 1}
+    assert manifest["dropped"]["beyond_balance"] == {"donor": 0, "acceptor": 1, "negative": 0}
     left = {row[1:5] for row in all_rows(load_splice_dataset(tmp_path / "out")) if row[0] == "test"}
-    assert {row for row in left if row[0] != 2} == {
-        (0, "c", "+", 220),
-        (1, "c", "+", 158),
-        (1, "c", "+", 298),
-    }
+    assert {row for row in left if row[0] == 0} == {(0, "c", "+", 220)}
+    assert {row for row in left if row[0] == 1} < {(1, "c", "+", 158), (1, "c", "+", 298)}
+    assert manifest["counts"]["test"] == {"donor": 1, "acceptor": 1, "negative": 2}
+    accounts_for_all(manifest)
+
+
+def accounts_for_all(manifest: dict[str, Any]) -> None:
+    """Check that each annotated site is in a split or counted once as left out, and that labels balance."""
+    for label in ("donor", "acceptor"):
+        used = sum(counts[label] for counts in manifest["counts"].values())
+        dropped = sum(count[label] for count in manifest["dropped"].values())
+        assert manifest["annotated"][label] == used + dropped
+    for counts in manifest["counts"].values():
+        assert counts["donor"] == counts["acceptor"] == counts["negative"] // 2
+
+
+def test_a_site_without_a_decoy_is_counted_once(data_dir: Path, prepare: Prepare, tmp_path: Path) -> None:
+    worm = [data_dir / "mini_genomes" / f"C.elegans.{kind}.gz" for kind in ("fa", "gff")]
+    manifest = prepare(worm, tmp_path / "out", protocol="hard", window=512, **AT_RANDOM)
+    assert manifest["dropped"]["without_decoy"] == {"donor": 2, "acceptor": 1, "negative": 0}
+    accounts_for_all(manifest)
+
+
+def test_a_split_of_which_training_has_all_is_an_error(
+    write_genome: Write, prepare: Prepare, tmp_path: Path
+) -> None:
+    texts = {name: text + bases(6000, seed) for seed, (name, text) in enumerate(by_hand(1, 2, 3).items())}
+    for name in "abc":
+        texts[name] = with_introns(texts[name], "GT", "AG")
+    texts["c"] = texts["a"][:-1]
+    genes = [(name, "+", [[*ISOFORMS[0][:-1], (300, 6000)]]) for name in "abc"]
+    asked: dict[str, Any] = {"protocol": "hard", "validation": ("b",), "test": ("c",), "window": 80}
+    with pytest.raises(ConfigError, match=r"no window is left for test: .* all they have is in training too"):
+        prepare(write_genome(texts, genes), tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_genome_without_such_introns_is_told(write_genome: Write, prepare: Prepare, tmp_path: Path) -> None:
+    texts = {name: with_introns(text, "GT", "AG") for name, text in by_hand(1, 2, 3).items()}
+    genes = [(name, "+", [ISOFORMS[0]]) for name in texts]
+    with pytest.raises(ConfigError, match=r"protocol=noncanonical: none of the \d+ splice sites is of its"):
+        prepare(write_genome(texts, genes), tmp_path / "out", protocol="noncanonical", window=40, **AT_RANDOM)
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_that_do_not_go_together(toy: tuple[Path, Path], prepare: Prepare, tmp_path: Path) -> None:

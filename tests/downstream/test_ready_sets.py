@@ -35,6 +35,11 @@ def test_tables_of_every_kind_are_read(name: str, text: str, tmp_path: Path) -> 
     assert sha256 == file_sha256(path)
 
 
+def test_a_sequence_may_be_longer_than_what_tables_hold(tmp_path: Path) -> None:
+    long = "ACGT" * 50_000
+    assert read_table(write(tmp_path / "a.csv", f"sequence,label\n{long},1\n"))[0][0].sequence == long
+
+
 def test_a_row_knows_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'sequence,label,note\n\nACGT,1,"two\nlines"\nTTT,0,\n')
     first, second = read_table(path)[0]

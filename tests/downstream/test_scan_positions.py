@@ -20,6 +20,7 @@ from dnabert_nemo.downstream.scan import (
     merged_spans,
     sites_by_strand,
 )
+from dnabert_nemo.downstream.scan_rows import rule_probabilities, scanned
 from dnabert_nemo.downstream.splice_dataset import SpliceDataset, load_splice_dataset
 from dnabert_nemo.errors import ConfigError, FormatError
 from dnabert_nemo.genome.alphabet import decode, encode
@@ -111,7 +112,11 @@ def test_genes_that_overlap_on_a_strand_are_one_and_no_position_is_there_twice(
 
 def test_a_gene_beyond_every_window_has_no_position() -> None:
     [span] = merged_spans([GeneBody("a", "1", "+", 0, 3), GeneBody("b", "1", "+", 5, 6)])
-    assert len(locus_of(span, encode("ACGTACGT"), {}, WIDTH)) == 0
+    beyond = locus_of(span, encode("ACGTACGT"), {}, WIDTH)
+    assert len(beyond) == 0
+    [within] = merged_spans([GeneBody("c", "2", "+", 0, 30)])
+    loci = [beyond, locus_of(within, encode("ACGTAGCTGA" * 4), {}, WIDTH), beyond]
+    assert scanned("rule", rule_probabilities, loci, WIDTH).shape == (len(loci[1]), 2)
 
 
 def test_genes_are_drawn_by_seed() -> None:

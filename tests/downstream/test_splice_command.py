@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import commands
 import pytest
 
 from dnabert_nemo.downstream.report import RULE_ROW
@@ -51,6 +54,11 @@ def test_from_fasta_and_gff3_to_a_data_set(toy: tuple[Path, Path], splice_dir: P
             ["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice", "protocol=easy"],
             "protocol=easy: choose from card_by_contig, card,",
         ),
+        (["input=one.fa", "output_dir=splice"], "input=one.fa: it has keys of its own: pass input.KEY="),
+        (
+            ["input.fasta=[one.fa]", "input.annotation=[one.gff3]", "output_dir=splice", "split=1"],
+            "split=1: it has keys of its own: pass split.KEY=VALUE",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(overrides: list[str], says: str, tmp_path: Path) -> None:
@@ -74,6 +82,29 @@ def test_baselines_alone_are_reported(splice_dir: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert list(report["rows"]) == ["position weight matrix, 40 bases", RULE_ROW]
     assert report["files"] == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["split=dev"], "split=dev: choose train, validation, test"),
+        (["split=validation"], "split=validation is empty in splice: choose train, test"),
+        (["seed=-1"], "seed=-1: give a whole number of at least 0"),
+        (["micro_batch_size=0"], "micro_batch_size=0: give a whole number of at least 1"),
+        (["output_dir=there"], "output_dir=there exists: pass overwrite=true"),
+    ],
+)
+def test_a_report_that_cannot_be_had_is_refused_before_any_work(
+    overrides: list[str], says: str, toy: tuple[Path, Path], prepare: Callable[..., Any], tmp_path: Path
+) -> None:
+    prepare(toy, tmp_path / "splice", validation=())
+    (tmp_path / "there").mkdir()
+    given = ["dataset_path=splice", "output_dir=report", "baselines=[cnn]", *overrides]
+    done = commands.run([str(SCRIPT.with_name("benchmark_splice.py")), *given], cwd=tmp_path, timeout=60)
+    assert done.returncode == 2, done.stdout
+    [line] = done.stderr.splitlines()
+    assert says in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["splice", "there"]
 
 
 def test_nothing_here_imports_torch() -> None:

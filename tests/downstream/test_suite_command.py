@@ -183,3 +183,12 @@ def test_names_that_rows_and_columns_go_by_differ() -> None:
         datasets_by_name([Path("a/one"), Path("b/one")])
     with pytest.raises(ConfigError, match=r"^checkpoints=.*two have one name, which rows go by"):
         files_by_name(["a/one.nemo", "b/one.nemo"], key="checkpoints")
+
+
+def test_other_baselines_make_another_report_of_the_same_runs(folder: Path, done) -> None:
+    given = tuple(each for each in ASKED if not each.startswith("baselines"))
+    again = suite(folder, *given, "baselines=null", "seeds=[1,2]", OVERRIDES)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("there already") == 2
+    board = json.loads((folder / "suite" / "leaderboard" / "leaderboard.json").read_text())
+    assert list(board["entrants"]) == ["tiny", "majority class, no model"]

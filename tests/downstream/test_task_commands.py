@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import commands
 import numpy as np
@@ -102,6 +104,18 @@ def test_a_prepared_folder_is_trained_on_without_a_task(folder: Path) -> None:
     assert not (folder / "runs" / "long").exists()
 
 
+def test_without_a_validation_split_there_is_no_best_checkpoint(
+    folder: Path, toy: tuple[Path, Path], prepare: Callable[..., Any], tmp_path: Path
+) -> None:
+    prepare(toy, tmp_path / "splice", validation=(), window=32)
+    given = [f"restore_from_path={folder / 'tiny.nemo'}", "model.data.dataset_path=splice", "name=x"]
+    done = run(tmp_path, "finetune", *given)
+    assert done.returncode == 2, done.stdout
+    [line] = done.stderr.splitlines()
+    assert "model.data.dataset_path=splice: its validation split is empty" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["splice"]
+
+
 def test_baselines_need_no_model_and_other_classes_are_told(folder: Path, splice_dir: Path) -> None:
     run(folder, "prepare_task", *MINE, "task.labels={a: x, b: y, c: z}", "output_dir=named")
     done = run(folder, "benchmark_task", "dataset_path=named", "output_dir=alone", "baselines=null")
@@ -129,6 +143,18 @@ def test_baselines_need_no_model_and_other_classes_are_told(folder: Path, splice
         ),
         ("prepare_task", ["task=gue/tf_0", "data_dir=here"], "here/gue/tf/0/train.csv.gz: no such file"),
         ("prepare_task", [*MINE, "task.corp=3"], "task.corp"),
+        (
+            "prepare_task",
+            ["task=csv", "task.name=mine", "task.fasta=a.fa"],
+            "task.fasta=a.fa: it has keys of its own: pass task.fasta.KEY=VALUE",
+        ),
+        ("prepare_task", [*MINE, "task.labels=[a,b]"], "task.labels=['a', 'b']: it has keys of its own"),
+        (
+            "prepare_task",
+            [*MINE, "task.published={metric: mcc, source: x, rows: 3}"],
+            "give metric (one of",
+        ),
+        ("benchmark_task", ["output_dir=r", "dataset_path=no", "seed=abc"], "seed=abc: give a whole number"),
         ("finetune", ["restore_from_path=x.nemo"], "datasets/finetune: no data set, or an unfinished one"),
         ("finetune", ["restore_from_path=x.nemo", "task=gue/tf_0"], "data_dir is null"),
         ("benchmark_task", ["output_dir=r", "dataset_path=no"], "no: no data set, or an unfinished one"),
