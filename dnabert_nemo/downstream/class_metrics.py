@@ -12,34 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
-from dnabert_nemo.downstream.comparison import compare_calls, drawn_samples
-from dnabert_nemo.downstream.metrics import CLASS_METRICS, binary_metrics, class_matrix
-from dnabert_nemo.downstream.ranking import NUM_BINS, bin_of, calibration_error
+from dnabert_nemo.downstream.comparison import compare_calls
+from dnabert_nemo.downstream.drawing import drawn_samples
+from dnabert_nemo.downstream.metrics import CLASS_METRICS, table_metrics
+from dnabert_nemo.downstream.ranking import NUM_BINS, areas_under, bin_of, calibration_error
 
 COUNTED = CLASS_METRICS
 RANKED = ("auroc", "auprc", "brier", "calibration_error")
 
 _RESAMPLES = 2000
-
-
-def table_metrics(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Return COUNTED, each [...], of tables [..., C, C].
-
-    Macro F1 is the mean of each class's F1 against the rest. MCC is that of C classes (Gorodkin 2004, Comput.
-    Biol. Chem. 28:367), with two classes the one of Matthews; 0 where one class alone is true or called.
-    """
-    num_classes = table.shape[-1]
-    total = table.sum((-2, -1)).astype(np.float64)
-    right = np.trace(table, axis1=-2, axis2=-1).astype(np.float64)
-    true, called = table.sum(-1).astype(np.float64), table.sum(-2).astype(np.float64)
-    numerator = right * total - (true * called).sum(-1)
-    squares = (total**2 - (called**2).sum(-1)) * (total**2 - (true**2).sum(-1))
-    f1 = [binary_metrics(class_matrix(table, one))["f1"] for one in range(num_classes)]
-    return {
-        "accuracy": right / total,
-        "macro_f1": np.mean(f1, axis=0),
-        "mcc": np.divide(numerator, np.sqrt(squares), out=np.zeros_like(total), where=squares > 0),
-    }
 
 
 def ranked_metrics(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
@@ -133,31 +114,14 @@ def weighted_rankings(
     num_samples, num_classes = probabilities.shape
     truth = np.eye(num_classes)[labels]
     columns = [1] if num_classes == 2 else range(num_classes)
-    areas = np.mean([_areas(truth[:, one] == 1, probabilities[:, one], weights) for one in columns], axis=0)
+    of_each = [areas_under(truth[:, one] == 1, probabilities[:, one], weights) for one in columns]
+    areas = np.mean(of_each, axis=0)
     squares = ((probabilities - truth) ** 2).sum(1) / (2 if num_classes == 2 else 1)
     surest = probabilities.max(1).astype(np.float64)
     is_right = probabilities.argmax(1) == labels
     in_bin = np.eye(NUM_BINS)[bin_of(surest)] * (surest - is_right)[:, None]
     missed = np.abs(weights @ in_bin).sum(1)
     return np.stack([*areas, weights @ squares / num_samples, missed / num_samples])
-
-
-def _areas(
-    is_one: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Return AUROC and average precision, [2, R]; equal scores are one step of either curve."""
-    order = np.argsort(-scores, kind="stable")
-    steps = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-    ones, others = (
-        np.add.reduceat(weights[:, order] * mask[order], steps, axis=1, dtype=np.float64)
-        for mask in (is_one, ~is_one)
-    )
-    above, below = ones.cumsum(1), others.cumsum(1)
-    num_ones, num_others = above[:, -1], below[:, -1]
-    with np.errstate(invalid="ignore"):
-        auroc = (others * (above - ones / 2)).sum(1) / (num_ones * num_others)
-        precision = np.divide(above, above + below, out=np.zeros_like(above), where=above > 0)
-        return np.stack([auroc, (ones * precision).sum(1) / num_ones])
 
 
 def _drawn_rankings(

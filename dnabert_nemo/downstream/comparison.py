@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,6 @@ from scipy.stats import binomtest
 
 from dnabert_nemo.downstream.metrics import CARD_METRICS, card_view, confusion_rows
 from dnabert_nemo.downstream.splice_dataset import LABELS
-
-_DRAWS_AT_ONCE = 1_000_000  # of samples: some tens of megabytes
 
 
 def compare(
@@ -90,17 +88,6 @@ def compare_calls(
         "only_other": only_other,
         "mcnemar_p": float(binomtest(only_one, uneven).pvalue) if uneven else 1.0,
     }
-
-
-def drawn_samples(rng: np.random.Generator, num_samples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Yield how often each of n samples is drawn with replacement, [draws, n], some draws at a time."""
-    at_once = max(1, _DRAWS_AT_ONCE // num_samples)
-    for first in range(0, resamples, at_once):
-        size = min(at_once, resamples - first)
-        draws = [
-            np.bincount(rng.integers(0, num_samples, num_samples), minlength=num_samples) for _ in range(size)
-        ]
-        yield np.array(draws)
 
 
 def _differences(

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from dnabert_nemo.downstream.over_seeds import groups_of
-from dnabert_nemo.downstream.report import environment, table
+from dnabert_nemo.downstream.report import environment
+from dnabert_nemo.downstream.report_markdown import table
 from dnabert_nemo.shards.folder import publish
 
 FILES = ("leaderboard.json", "leaderboard.md")

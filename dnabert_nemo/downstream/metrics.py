@@ -138,8 +138,8 @@ def score(
     """Score class indices [n] against the true ones as one JSON-ready report row, intervals included.
 
     `card` and `one_vs_rest` hold the metrics of donor, acceptor and their mean, `matrices` the TP, FP, FN, TN
-    they come from, `three_class` accuracy and macro-F1 over the three labels, `intervals` the bootstrap's
-    95 % intervals of `card`.
+    they come from, `three_class` CLASS_METRICS over the three labels, `intervals` the bootstrap's 95 %
+    intervals of `card` and `three_class`.
 
     Raises:
         ValueError: as `confusion_table`.
@@ -161,24 +161,37 @@ def score(
             }
             for view, reduce in (("card", site_matrix), ("one_vs_rest", one_vs_rest_matrix))
         },
-        "three_class": three_class_metrics(table),
+        "three_class": {name: float(value) for name, value in table_metrics(three).items()},
         "intervals": bootstrap_intervals(table, seed=seed, resamples=resamples),
     }
 
 
-def three_class_metrics(table: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy and macro-F1 of one table, decoys as negatives.
+def table_metrics(table: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Return CLASS_METRICS, each [...], of tables [..., C, C].
 
-    A label that is neither present nor called counts as F1 0.
+    Macro F1 is the mean of each class's F1 against the rest. MCC is that of C classes (Gorodkin 2004, Comput.
+    Biol. Chem. 28:367), with two classes the one of Matthews; 0 where one class alone is true or called.
     """
-    f1 = [float(binary_metrics(one_vs_rest_matrix(table, label))["f1"]) for label in LABELS]
-    return {"accuracy": float(np.trace(folded(table)) / table.sum()), "macro_f1": float(np.mean(f1))}
+    num_classes = table.shape[-1]
+    total = table.sum((-2, -1)).astype(np.float64)
+    right = np.trace(table, axis1=-2, axis2=-1).astype(np.float64)
+    true, called = table.sum(-1).astype(np.float64), table.sum(-2).astype(np.float64)
+    numerator = right * total - (true * called).sum(-1)
+    squares = (total**2 - (called**2).sum(-1)) * (total**2 - (true**2).sum(-1))
+    f1 = [binary_metrics(class_matrix(table, one))["f1"] for one in range(num_classes)]
+    return {
+        "accuracy": right / total,
+        "macro_f1": np.mean(f1, axis=0),
+        "mcc": np.divide(numerator, np.sqrt(squares), out=np.zeros_like(total), where=squares > 0),
+    }
 
 
 def bootstrap_intervals(
     table: NDArray[np.int64], *, seed: int, resamples: int = 2000, level: float = 0.95
 ) -> dict[str, dict[str, list[float]]]:
     """Return percentile intervals [low, high] of the card's metrics for donor, acceptor and their mean.
+
+    And for `three_class`, of CLASS_METRICS, decoys as negatives.
 
     Drawing n windows with replacement and counting them is a multinomial draw over the table's cells, so
     no window is touched (Efron and Tibshirani 1993, chapter 13, for the percentile interval). Windows that
@@ -190,7 +203,10 @@ def bootstrap_intervals(
     ends = [(1 - level) / 2, (1 + level) / 2]
     return {
         label: {metric: np.quantile(values, ends).tolist() for metric, values in metrics.items()}
-        for label, metrics in _site_view(draws, site_matrix).items()
+        for label, metrics in {
+            **_site_view(draws, site_matrix),
+            "three_class": table_metrics(folded(draws)),
+        }.items()
     }
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnabert_nemo.downstream.class_metrics import COUNTED, table_metrics
-from dnabert_nemo.downstream.comparison import drawn_samples
-from dnabert_nemo.downstream.metrics import CARD_METRICS, card_view, confusion_rows
+from dnabert_nemo.downstream.class_metrics import COUNTED
+from dnabert_nemo.downstream.drawing import drawn_samples
+from dnabert_nemo.downstream.metrics import CARD_METRICS, card_view, confusion_rows, table_metrics
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceSplit
 from dnabert_nemo.downstream.task_dataset import TaskSplit
 

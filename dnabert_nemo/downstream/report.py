@@ -19,10 +19,18 @@ from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
 from dnabert_nemo.downstream.comparison import compare
-from dnabert_nemo.downstream.metrics import CARD_METRICS, score
-from dnabert_nemo.downstream.ranking import RANKINGS, rank
+from dnabert_nemo.downstream.metrics import CARD_METRICS, CLASS_METRICS, score
+from dnabert_nemo.downstream.ranking import RANKINGS, rank, rank_intervals
 from dnabert_nemo.downstream.report_curves import site_curves
 from dnabert_nemo.downstream.report_errors import window_errors
+from dnabert_nemo.downstream.report_markdown import (
+    cells,
+    comparison_section,
+    over_seeds_sections,
+    pairs_sections,
+    repeat_section,
+    table,
+)
 from dnabert_nemo.downstream.report_slices import SLICED, slice_lines, window_slices
 from dnabert_nemo.downstream.splice_dataset import LABELS, SpliceDataset, SpliceSplit
 from dnabert_nemo.downstream.splice_page import render_splice_page
@@ -64,12 +72,17 @@ def report_rows(
     calls = dinucleotide_rule(windows.sequences)
     rows = {**probabilities, RULE_ROW: np.eye(len(LABELS))[calls]}
     against = windows.against_labels if any(windows.against) else None
-    first = next(iter(rows.values())).argmax(1)
+    calls_of = {name: found.argmax(1) for name, found in rows.items()}
+
+    def beside(one: str, other: str) -> dict[str, Any]:
+        return compare(windows.labels, calls_of[one], calls_of[other], against, seed=seed)
+
     found_rows = {
         name: {
             **score(windows.labels, found.argmax(1), against, seed=seed),
             "ranking": rank(windows.labels, found, against),
-            "first_beside_it": compare(windows.labels, first, found.argmax(1), against, seed=seed),
+            "ranking_intervals": rank_intervals(windows.labels, found, against, seed=seed),
+            "others_beside_it": others_beside(name, list(rows), beside),
             **site_curves(windows.labels, found, against),
             "slices": window_slices(windows, found.argmax(1)),
         }
@@ -78,6 +91,13 @@ def report_rows(
     name, found = next(iter(rows.items()))
     found_rows[name]["errors"] = window_errors(windows, found)
     return found_rows
+
+
+def others_beside(
+    name: str, names: Sequence[str], compared: Callable[[str, str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Compare each row before this one with it, by names: so any two rows are compared once."""
+    return {other: compared(other, name) for other in names[: names.index(name)]}
 
 
 def report_context(
@@ -167,6 +187,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         _ranking_section(report),
         *over_seeds_sections(report, _SHOWN),
         comparison_section(report, _SHOWN, "the card's means on the same windows", "windows"),
+        *pairs_sections(report),
         _confusion_section(report),
         _slices_section(report),
         _dataset_section(report["dataset"]),
@@ -200,16 +221,13 @@ def _detail_section(report: Mapping[str, Any]) -> str:
         "mean F1",
         "three-class acc",
         "macro-F1",
+        "three-class MCC",
         "one-vs-rest acc / MCC / F1",
     ]
     lines = []
     for name, row in report["rows"].items():
-        with_interval = [
-            f"{row['card']['mean'][metric]:.4f} [{low:.4f}, {high:.4f}]"
-            for metric in CARD_METRICS
-            for low, high in [row["intervals"]["mean"][metric]]
-        ]
-        three = [f"{row['three_class'][metric]:.4f}" for metric in ("accuracy", "macro_f1")]
+        with_interval = cells(row["card"]["mean"], row["intervals"]["mean"], CARD_METRICS)
+        three = cells(row["three_class"], row["intervals"]["three_class"], CLASS_METRICS)
         rest = " / ".join(f"{row['one_vs_rest']['mean'][metric]:.4f}" for metric in CARD_METRICS)
         lines.append([name, *with_interval, *three, rest])
     return (
@@ -222,7 +240,7 @@ def _detail_section(report: Mapping[str, Any]) -> str:
 def _ranking_section(report: Mapping[str, Any]) -> str:
     header = ["", "AUROC", "AUPRC", "Brier score", "calibration error"]
     lines = [
-        [name, *(f"{row['ranking']['mean'][metric]:.4f}" for metric in RANKINGS)]
+        [name, *cells(row["ranking"]["mean"], row["ranking_intervals"]["mean"], RANKINGS)]
         for name, row in report["rows"].items()
     ]
     return (
@@ -230,58 +248,6 @@ def _ranking_section(report: Mapping[str, Any]) -> str:
         "Sites against negatives by the probability of the site's label, mean over donor and acceptor. A "
         "rule without probabilities is given 0 and 1.\n\n" + table(header, lines)
     )
-
-
-def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: str, samples: str) -> str:
-    """Render what the first row has over each other, in metrics `of` what is said, and whether by chance."""
-    first, *others = report["rows"]
-    header = [
-        "",
-        *(f"{metric}: {first} less this" for metric in metrics),
-        "only it / only this",
-        "p",
-    ]
-    lines = []
-    for name in others:
-        beside = report["rows"][name]["first_beside_it"]
-        cells = [
-            f"{found['difference']:+.4f} [{found['interval'][0]:+.4f}, {found['interval'][1]:+.4f}]"
-            for found in beside["differences"].values()
-        ]
-        alone = f"{beside['only_one']} / {beside['only_other']}"
-        lines.append([name, *cells, alone, f"{beside['mcnemar_p']:.2g}"])
-    return (
-        f"## {first}, beside the others\n\n"
-        f"Differences of {of}, with 95 % intervals of a paired bootstrap; "
-        f"{samples} that one of the two alone calls rightly, and McNemar's exact p.\n\n"
-        + table(header, lines)
-    )
-
-
-def over_seeds_sections(report: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
-    """Render what models do on average that differ in their seed alone; nothing where no two do."""
-    groups = report["over_seeds"]
-    if not groups:
-        return []
-    first = next(iter(groups))
-    header = ["", "models", *metrics, *(f"{metric}: {first} less this" for metric in metrics)]
-    lines = []
-    for group, row in groups.items():
-        spreads = [
-            f"{spread['mean']:.4f}" + (f" ± {spread['deviation']:.4f}" if len(row["models"]) > 1 else "")
-            for spread in row["metrics"].values()
-        ]
-        beside = [
-            f"{less['difference']:+.4f} [{less['interval'][0]:+.4f}, {less['interval'][1]:+.4f}]"
-            for less in row["first_less_this"].values()
-        ]
-        lines.append([group, str(len(row["models"])), *spreads, *(beside or [""] * len(metrics))])
-    return [
-        "## Over seeds\n\n"
-        "Models that differ in their seed alone: the mean, and the standard deviation over seeds. What the "
-        "mean of the first has over the others has the 95 % interval of a bootstrap over the samples, with "
-        "the seeds as they are.\n\n" + table(header, lines)
-    ]
 
 
 def _confusion_section(report: Mapping[str, Any]) -> str:
@@ -347,29 +313,3 @@ def _genomes(dataset: Mapping[str, Any]) -> list[str]:
 def _contigs(names: Sequence[str]) -> str:
     more = len(names) - _MOST_CONTIGS_SHOWN
     return ", ".join(names[:_MOST_CONTIGS_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def repeat_section(report: Mapping[str, Any]) -> str:
-    """Render what repeating a report takes: command, seeds, versions and hashes."""
-    dataset = report["dataset"]
-    hashes = [[role, file["name"], file["sha256"]] for role, file in report["files"].items()]
-    hashes += [["dataset", name, sha256] for name, sha256 in dataset["files"].items()]
-    hashes += [
-        [f"input {file.get('genome', '')}".strip(), file["name"], file["sha256"]]
-        for file in dataset["inputs"]
-    ]
-    return "\n\n".join(
-        [
-            "## To repeat it",
-            f"```\n{report['command']}\n```",
-            table(["seed", "value"], [[name, str(seed)] for name, seed in report["seeds"].items()]),
-            table(["package", "version"], [list(pair) for pair in report["versions"].items()]),
-            table(["", "file", "sha256"], hashes),
-        ]
-    )
-
-
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Render a table as Markdown."""
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -53,7 +53,7 @@ def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, sampl
     first, *others = report["rows"]
     if not others:
         return []
-    found = {name: report["rows"][name]["first_beside_it"] for name in others}
+    found = {name: report["rows"][name]["others_beside_it"][first] for name in others}
     on_scale = {name: beside["differences"]["mcc"] for name, beside in found.items()}
     scale = scale_of([0.0, *(end for each in on_scale.values() for end in each["interval"])])
     lines = []
@@ -70,8 +70,26 @@ def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, sampl
         f"What “{first}” has more than each other row, of {of}, with 95 % intervals of a paired bootstrap. "
         f"Then the {samples} that one of the two alone calls rightly, and McNemar's exact p."
     )
-    shown = Table(f"{first} less each other row", header, lines)
-    return [Section("comparison", "The first row beside the others", says, [shown])]
+    shown = [Table(f"{first} less each other row", header, lines)]
+    if len(others) > 1:
+        shown.append(_pairs(report["rows"]))
+    return [Section("comparison", "The first row beside the others, and any two", says, shown)]
+
+
+def _pairs(rows: Mapping[str, Any]) -> Table:
+    """Show the difference in MCC of any two rows, and McNemar's p below it."""
+    names = list(rows)
+    lines: list[list[str | Cell]] = []
+    for at, name in enumerate(names[1:], 1):
+        found = rows[name]["others_beside_it"]
+        differences = [found[other]["differences"]["mcc"]["difference"] for other in names[:at]]
+        told = [
+            Cell(f"{difference:+.3f}", f"p {found[other]['mcnemar_p']:.2g}")
+            for other, difference in zip(names, differences, strict=False)
+        ]
+        lines.append([f"{at + 1}. {name}", *told, *[""] * (len(names) - 1 - at)])
+    caption = f"The MCC of a column's row less that of a line's; 1 is {names[0]}"
+    return Table(caption, ["", *(str(number) for number in range(1, len(names)))], lines)
 
 
 def curves(report: Mapping[str, Any], says: str) -> Section:

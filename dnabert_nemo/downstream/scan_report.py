@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.metrics import SITE_LABELS
-from dnabert_nemo.downstream.report import RULE_ROW, repeat_section, table
+from dnabert_nemo.downstream.report import RULE_ROW
+from dnabert_nemo.downstream.report_markdown import repeat_section, table
 from dnabert_nemo.downstream.scan import Locus, counts
 from dnabert_nemo.downstream.scan_plot import draw_curves
 from dnabert_nemo.downstream.scan_rows import rule_scores

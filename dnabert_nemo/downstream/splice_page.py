@@ -7,7 +7,7 @@ from typing import Any
 
 from dnabert_nemo.downstream import report_sections as shared
 from dnabert_nemo.downstream.html_page import Beside, Cell, Figure, Section, Table, Text, render_page
-from dnabert_nemo.downstream.metrics import CARD_METRICS, SITE_LABELS
+from dnabert_nemo.downstream.metrics import CARD_METRICS, CLASS_METRICS, SITE_LABELS
 from dnabert_nemo.downstream.ranking import RANKINGS
 from dnabert_nemo.downstream.splice_dataset import LABELS
 from dnabert_nemo.downstream.svg_figures import interval_strip, slices_panel
@@ -57,25 +57,27 @@ def _glance(report: Mapping[str, Any]) -> Section:
     lines: list[list[str | Cell]] = []
     for number, (name, row) in enumerate(rows.items()):
         mcc, interval = row["card"]["mean"]["mcc"], row["intervals"]["mean"]["mcc"]
+        ranked, of_ranked = row["ranking"]["mean"], row["ranking_intervals"]["mean"]
+        three, of_three = row["three_class"], row["intervals"]["three_class"]
         alt = f"mean MCC of {name}: {mcc:.4f}, 95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
         lines.append(
             [
                 name,
                 f"{mcc:.4f}",
                 interval_strip(alt, mcc, interval, scale, bar, number),
-                *(f"{row['ranking']['mean'][metric]:.4f}" for metric in RANKINGS),
-                *(f"{row['three_class'][metric]:.4f}" for metric in ("accuracy", "macro_f1")),
+                *(shared.with_interval(ranked[metric], of_ranked[metric]) for metric in RANKINGS),
+                *(shared.with_interval(three[metric], of_three[metric]) for metric in CLASS_METRICS),
             ]
         )
     told = report["published"]["name"]
     strip = interval_strip(f"mean MCC, {told}: {published:.4f}", published, None, scale, bar, len(lines))
-    lines.insert(0, [told, f"{published:.4f}", strip, *("" for _ in range(6))])
-    header = ["", "MCC", shared.strip_header("", scale), *_SHOWN_RANKINGS, "accuracy", "macro F1"]
+    lines.insert(0, [told, f"{published:.4f}", strip, *("" for _ in range(7))])
+    header = ["", "MCC", shared.strip_header("", scale), *_SHOWN_RANKINGS, "accuracy", "macro F1", "MCC"]
     says = (
         "MCC, ranking and calibration are means over donors and acceptors. The dashed line is the GT/AG "
         "rule's MCC."
     )
-    groups = [("", 1), ("donors and acceptors against negatives", 6), ("three classes", 2)]
+    groups = [("", 1), ("donors and acceptors against negatives", 6), ("three classes", 3)]
     return Section("rows", "The rows", says, [Table("Rows of this report", header, lines, groups)])
 
 

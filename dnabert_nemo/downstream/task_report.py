@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnabert_nemo.downstream.class_metrics import COUNTED, RANKED, compare_classes, score_classes
-from dnabert_nemo.downstream.report import (
+from dnabert_nemo.downstream.report import others_beside, publish_report
+from dnabert_nemo.downstream.report_curves import class_curves
+from dnabert_nemo.downstream.report_errors import errors
+from dnabert_nemo.downstream.report_markdown import (
+    cells,
     comparison_section,
     over_seeds_sections,
-    publish_report,
+    pairs_sections,
     repeat_section,
     table,
 )
-from dnabert_nemo.downstream.report_curves import class_curves
-from dnabert_nemo.downstream.report_errors import errors
 from dnabert_nemo.downstream.task_dataset import TaskSplit
 from dnabert_nemo.downstream.task_page import counted_twice, render_task_page, splits_of
 
@@ -43,11 +45,15 @@ def task_rows(
     Raises:
         ValueError: probabilities of another shape, or a split that lacks a class.
     """
-    first = next(iter(probabilities.values())).argmax(1)
+    calls_of = {name: found.argmax(1) for name, found in probabilities.items()}
+
+    def beside(one: str, other: str) -> dict[str, Any]:
+        return compare_classes(part.labels, calls_of[one], calls_of[other], len(names), seed=seed)
+
     rows = {
         name: {
             **score_classes(part.labels, found, names, seed=seed),
-            "first_beside_it": compare_classes(part.labels, first, found.argmax(1), len(names), seed=seed),
+            "others_beside_it": others_beside(name, list(probabilities), beside),
             **class_curves(part.labels, found, names),
         }
         for name, found in probabilities.items()
@@ -81,6 +87,7 @@ def render_task(report: Mapping[str, Any]) -> str:
         _ranking_section(report),
         *over_seeds_sections(report, _SHOWN),
         comparison_section(report, _SHOWN, "the metrics on the same sequences", "sequences"),
+        *pairs_sections(report),
         _confusion_section(report),
         _dataset_section(report["dataset"]),
         repeat_section(report),
@@ -93,14 +100,15 @@ def _render_page(report: Mapping[str, Any]) -> str:
 
 
 def _metrics_section(report: Mapping[str, Any]) -> str:
-    lines = [[name, *_cells(row, COUNTED)] for name, row in report["rows"].items()]
+    rows = report["rows"]
+    lines = [[name, *cells(row["metrics"], row["intervals"], COUNTED)] for name, row in rows.items()]
     says = "95 % bootstrap intervals over the sequences."
     published = report["dataset"]["published"]
     if published is not None:
         at = COUNTED.index(published["metric"])
         for name, figure in published["rows"].items():
-            cells = [f"{figure:.4f}" if place == at else "" for place in range(len(COUNTED))]
-            lines.append([f"published, {name}", *cells])
+            of_it = [f"{figure:.4f}" if place == at else "" for place in range(len(COUNTED))]
+            lines.append([f"published, {name}", *of_it])
         says += f" Published: {published['source']}."
         if _is_changed(report):
             says += " Ours are of other sequences: some were left out, cropped or drawn anew."
@@ -115,21 +123,13 @@ def _is_changed(report: Mapping[str, Any]) -> bool:
 
 
 def _ranking_section(report: Mapping[str, Any]) -> str:
-    lines = [[name, *_cells(row, RANKED)] for name, row in report["rows"].items()]
+    lines = [[name, *cells(row["metrics"], row["intervals"], RANKED)] for name, row in report["rows"].items()]
     labels = report["dataset"]["labels"]
     of = f"`{labels[1]}`" if len(labels) == 2 else "each class against the rest, their mean"
     return (
         f"## Ranking and calibration\n\nAUROC and AUPRC of {of}; calibration error of the class called.\n\n"
         + table(["", *_SHOWN_RANKED], lines)
     )
-
-
-def _cells(row: Mapping[str, Any], metrics: tuple[str, ...]) -> list[str]:
-    return [
-        f"{row['metrics'][metric]:.4f} [{low:.4f}, {high:.4f}]"
-        for metric in metrics
-        for low, high in [row["intervals"][metric]]
-    ]
 
 
 def _confusion_section(report: Mapping[str, Any]) -> str:

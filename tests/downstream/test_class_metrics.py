@@ -21,9 +21,9 @@ from dnabert_nemo.downstream.class_metrics import (
     compare_classes,
     ranked_metrics,
     score_classes,
-    table_metrics,
     weighted_rankings,
 )
+from dnabert_nemo.downstream.metrics import table_metrics
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -13,7 +13,7 @@ from dnabert_nemo.downstream.over_seeds import (
     seeded_name,
     sites_over_seeds,
 )
-from dnabert_nemo.downstream.report import over_seeds_sections
+from dnabert_nemo.downstream.report_markdown import over_seeds_sections
 from dnabert_nemo.downstream.splice_dataset import SpliceSplit
 from dnabert_nemo.downstream.task_dataset import TaskSplit
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert_nemo.downstream.ranking import RANKINGS, calibration_error, rank, site_scores
+from dnabert_nemo.downstream.ranking import (
+    RANKINGS,
+    calibration_error,
+    rank,
+    rank_intervals,
+    site_scores,
+    weighted_ranking,
+)
 
 DONOR, ACCEPTOR, NEGATIVE = range(3)
 LABELS = np.array([DONOR, DONOR, ACCEPTOR, ACCEPTOR, NEGATIVE, NEGATIVE])
@@ -80,3 +87,36 @@ def test_calibration_error_by_hand() -> None:
 def test_what_ranks_nothing_is_told(labels: np.ndarray, found: np.ndarray, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         rank(labels, found)
+
+
+@pytest.mark.parametrize("has_decoys", [False, True])
+def test_weights_count_a_window_as_often_as_it_was_drawn(has_decoys: bool) -> None:
+    chance = np.random.default_rng(3)
+    labels = np.r_[np.arange(3).repeat(3), chance.integers(0, 3, 50)]
+    found = np.round(chance.dirichlet(np.ones(3), len(labels)), 2)  # with ties
+    decoys = np.where(labels == NEGATIVE, chance.integers(0, 2, len(labels)), NEGATIVE)
+    against = decoys if has_decoys else None
+    weights = np.array([np.bincount(chance.integers(0, 59, 59), minlength=59) for _ in range(6)])
+    for label in ("donor", "acceptor"):
+        ours = weighted_ranking(labels, found, against, label, weights)
+        for draw, times in zip(ours.T, weights, strict=True):
+            drawn = None if against is None else against.repeat(times)
+            again = rank(labels.repeat(times), found.repeat(times, 0), drawn)
+            assert draw == pytest.approx([again[label][name] for name in RANKINGS])
+
+
+def test_intervals_hold_the_figure_and_narrow_with_more_windows() -> None:
+    chance = np.random.default_rng(4)
+    widths = []
+    for count in (90, 1440):
+        labels = np.arange(count) % 3
+        logits = np.eye(3)[labels] + chance.normal(size=(count, 3))
+        found = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        intervals, figures = rank_intervals(labels, found, seed=1), rank(labels, found)
+        for label, of in intervals.items():
+            for name in ("auroc", "auprc", "brier"):
+                low, high = of[name]
+                assert low < figures[label][name] < high
+        low, high = intervals["mean"]["auroc"]
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.4), "as the root of the number of windows"

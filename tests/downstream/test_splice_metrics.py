@@ -17,7 +17,7 @@ from dnabert_nemo.downstream.metrics import (
     one_vs_rest_matrix,
     score,
     site_matrix,
-    three_class_metrics,
+    table_metrics,
 )
 from dnabert_nemo.downstream.report import PUBLISHED
 from dnabert_nemo.downstream.splice_dataset import LABELS
@@ -64,7 +64,7 @@ def test_a_site_label_meets_the_decoys_of_its_own() -> None:
     assert site_matrix(DECOYS, "acceptor").tolist() == [70, 5 + 25, 10 + 20, 1 + 74]
     assert folded(DECOYS).tolist() == [[80, 5, 15], [10, 70, 20], [31, 27, 142]]
     assert one_vs_rest_matrix(DECOYS, "negative").tolist() == [142, 35, 58, 80 + 5 + 10 + 70]
-    assert three_class_metrics(DECOYS)["accuracy"] == pytest.approx((80 + 70 + 142) / 400)
+    assert table_metrics(folded(DECOYS))["accuracy"] == pytest.approx((80 + 70 + 142) / 400)
 
 
 def test_decoys_are_counted_in_rows_of_their_own() -> None:
@@ -108,10 +108,11 @@ def test_one_vs_rest_and_three_class_agree_with_scikit_learn(table: np.ndarray) 
     for index, label in enumerate(LABELS):
         true, called = labels == index, predictions == index
         check_against_scikit_learn(one_vs_rest_matrix(table, label), true, called)
-    found = three_class_metrics(table)
+    found = table_metrics(table)
     assert found["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, predictions))
     macro = sklearn.f1_score(labels, predictions, labels=[0, 1, 2], average="macro", zero_division=0)
     assert found["macro_f1"] == pytest.approx(macro)
+    assert found["mcc"] == pytest.approx(sklearn.matthews_corrcoef(labels, predictions))
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dnabert_nemo.downstream.baselines import dinucleotide_rule
+from dnabert_nemo.downstream.comparison import compare
 from dnabert_nemo.downstream.metrics import score
 from dnabert_nemo.downstream.report import (
     PUBLISHED,
@@ -61,6 +62,20 @@ def test_the_rule_is_always_in_the_report_and_on_the_same_windows(
     assert rows[RULE_ROW]["card"]["mean"]["accuracy"] > 0.9
 
 
+def test_any_two_rows_are_compared_once(dataset: SpliceDataset, context: dict[str, Any]) -> None:
+    test = dataset.splits["test"]
+    chance = np.random.default_rng(1).dirichlet(np.ones(3), (3, len(test)))
+    rows = report_rows(test, dict(zip("abc", chance, strict=True)), seed=1)
+    names = ["a", "b", "c", RULE_ROW]
+    assert {name: list(row["others_beside_it"]) for name, row in rows.items()} == {
+        name: names[:at] for at, name in enumerate(names)
+    }
+    found = rows["c"]["others_beside_it"]["b"]
+    assert found == compare(test.labels, chance[1].argmax(1), chance[2].argmax(1), seed=1)
+    [line] = lines_of(render_markdown({**REPORT, "rows": rows, **context}), "3. c")
+    assert line[2] == f"{found['differences']['mcc']['difference']:+.3f} (p {found['mcnemar_p']:.2g})"
+
+
 def test_predictions_must_fit_the_split(dataset: SpliceDataset) -> None:
     with pytest.raises(ValueError, match="labels"):
         report_rows(dataset.splits["test"], {"ours": np.eye(3)}, seed=1)
@@ -90,6 +105,9 @@ def test_json_holds_all_and_markdown_is_rendered_from_it(
         "python", "dnabert_nemo", "torch", "nemo_toolkit", "megatron-core", "lightning", "numpy",
         "scikit-learn",
     }  # fmt: skip
+
+
+REPORT = {"title": "", "the_bar": "", "published": {"name": PUBLISHED_ROW, "card": PUBLISHED}}
 
 
 def lines_of(markdown: str, first_cell: str) -> list[list[str]]:
