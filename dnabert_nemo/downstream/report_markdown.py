@@ -23,7 +23,7 @@ def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: st
             for found in beside["differences"].values()
         ]
         alone = f"{beside['only_one']} / {beside['only_other']}"
-        lines.append([name, *cells, alone, f"{beside['mcnemar_p']:.2g}"])
+        lines.append([name, *cells, alone, p_value(beside["mcnemar_p"]).removeprefix("p ")])
     return (
         f"## {first}, beside the others\n\n"
         f"Differences of {of}, with 95 % intervals of a paired bootstrap; "
@@ -41,7 +41,7 @@ def pairs_sections(report: Mapping[str, Any]) -> list[str]:
     for at, name in enumerate(names[1:], 1):
         found = report["rows"][name]["others_beside_it"]
         told = [
-            f"{found[other]['differences']['mcc']['difference']:+.3f} (p {found[other]['mcnemar_p']:.2g})"
+            f"{found[other]['differences']['mcc']['difference']:+.3f} ({p_value(found[other]['mcnemar_p'])})"
             for other in names[:at]
         ]
         lines.append([f"{at + 1}. {name}", *told, *[""] * (len(names) - 1 - at)])
@@ -97,6 +97,11 @@ def repeat_section(report: Mapping[str, Any]) -> str:
             table(["", "file", "sha256"], hashes),
         ]
     )
+
+
+def p_value(p: float) -> str:
+    """Write a probability that may be less than a float can be."""
+    return f"p {p:.2g}" if p else "p < 1e-300"
 
 
 def cells(
