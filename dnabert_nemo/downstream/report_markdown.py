@@ -23,7 +23,7 @@ def comparison_section(report: Mapping[str, Any], metrics: Sequence[str], of: st
             for found in beside["differences"].values()
         ]
         alone = f"{beside['only_one']} / {beside['only_other']}"
-        lines.append([name, *cells, alone, p_value(beside["mcnemar_p"]).removeprefix("p ")])
+        lines.append([name, *cells, alone, p_value(beside["mcnemar_p"])])
     return (
         f"## {first}, beside the others\n\n"
         f"Differences of {of}, with 95 % intervals of a paired bootstrap; "
@@ -40,9 +40,10 @@ def pairs_sections(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for at, name in enumerate(names[1:], 1):
         found = report["rows"][name]["others_beside_it"]
+        differences = [found[other]["differences"]["mcc"]["difference"] for other in names[:at]]
         told = [
-            f"{found[other]['differences']['mcc']['difference']:+.3f} ({p_value(found[other]['mcnemar_p'])})"
-            for other in names[:at]
+            f"{difference:+.3f} (p {p_value(found[other]['mcnemar_p'])})"
+            for other, difference in zip(names, differences, strict=False)
         ]
         lines.append([f"{at + 1}. {name}", *told, *[""] * (len(names) - 1 - at)])
     return [
@@ -101,7 +102,7 @@ def repeat_section(report: Mapping[str, Any]) -> str:
 
 def p_value(p: float) -> str:
     """Write a probability that may be less than a float can be."""
-    return f"p {p:.2g}" if p else "p < 1e-300"
+    return f"{p:.2g}" if p else "< 1e-300"
 
 
 def cells(

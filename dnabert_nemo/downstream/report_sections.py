@@ -64,7 +64,7 @@ def comparison(report: Mapping[str, Any], metrics: Sequence[str], of: str, sampl
         alt = f"MCC of {first} less that of {name}: {mcc['difference']:+.4f}"
         strip = interval_strip(alt, mcc["difference"], mcc["interval"], scale, 0.0, number)
         alone = f"{beside['only_one']:,} / {beside['only_other']:,}"
-        p = p_value(beside["mcnemar_p"]).removeprefix("p ")
+        p = p_value(beside["mcnemar_p"])
         lines.append([name, *cells, strip, alone, p])
     header = ["", *metrics, strip_header("MCC", scale), "only it / only this", "p"]
     says = (
@@ -85,7 +85,7 @@ def _pairs(rows: Mapping[str, Any]) -> Table:
         found = rows[name]["others_beside_it"]
         differences = [found[other]["differences"]["mcc"]["difference"] for other in names[:at]]
         told = [
-            Cell(f"{difference:+.3f}", p_value(found[other]["mcnemar_p"]))
+            Cell(f"{difference:+.3f}", f"p {p_value(found[other]['mcnemar_p'])}")
             for other, difference in zip(names, differences, strict=False)
         ]
         lines.append([f"{at + 1}. {name}", *told, *[""] * (len(names) - 1 - at)])
